@@ -1,0 +1,153 @@
+"""System checks of a project that uses aiodjango."""
+
+import functools
+import inspect
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Advice
+from django.core.exceptions import ImproperlyConfigured
+
+from .annotations import first_parameter_is
+from .discovery import UrlconfPattern, read_urlconf, view_layers
+from .setting import load_aio_application
+from .shadows import find_shadows
+from .views import check_arguments
+
+# Django's decorators that hand the request on without looking at it.
+HARMLESS_DECORATORS = {"django.views.decorators.csrf.csrf_exempt"}
+
+
+def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The order of INSTALLED_APPS, and AIO_APPLICATION."""
+    return [*_installed_apps(), *_aio_application()]
+
+
+def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The coroutine views in ROOT_URLCONF."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    patterns = read_urlconf()
+    lifted = [pattern for pattern in patterns if pattern.is_lifted]
+    messages: list[CheckMessage] = []
+    for pattern in lifted:
+        messages += _arguments(pattern)
+        messages += _decorators(pattern)
+    return [*messages, *_shadows(patterns), *_foreign_views(lifted)]
+
+
+def _installed_apps() -> Iterator[CheckMessage]:
+    names = [config.name for config in apps.get_app_configs()]
+    static = "django.contrib.staticfiles"
+    if static in names and names.index(static) < names.index("aiodjango"):
+        yield Advice(
+            f"'aiodjango' stands after '{static}' in INSTALLED_APPS, so `manage.py runserver` "
+            "is Django's own and serves no coroutine view.",
+            hint=f"Put 'aiodjango' before '{static}'.",
+            id="aiodjango.W001",
+        )
+
+
+def _aio_application() -> Iterator[CheckMessage]:
+    try:
+        load_aio_application()
+    except ImproperlyConfigured as error:
+        yield Error(
+            str(error),
+            hint="AIO_APPLICATION is the dotted path of an aiohttp application, as "
+            "'example.wsgi.app'. Without it `manage.py runserver` builds one.",
+            id="aiodjango.E001",
+        )
+
+
+def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
+    try:
+        check_arguments(pattern)
+    except ImproperlyConfigured as error:
+        yield Error(
+            str(error),
+            hint="Let the view declare what its pattern gives, or the request alone.",
+            obj=pattern.view,
+            id="aiodjango.E002",
+        )
+
+
+def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
+    for layer in view_layers(pattern.view):
+        decorator = _django_decorator(layer)
+        if decorator and decorator not in HARMLESS_DECORATORS:
+            yield Error(
+                f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
+                f"{pattern.view_name} at {pattern} gets aiohttp's request.",
+                hint="Remove the decorator, or leave the view to Django: annotate its request as "
+                "HttpRequest, or write django_view(view) in the URLconf.",
+                obj=pattern.view,
+                id="aiodjango.E003",
+            )
+
+
+def _django_decorator(layer: Any) -> str | None:
+    """The name of the decorator of Django's that made a layer of a view."""
+    module = getattr(layer, "__globals__", {}).get("__name__", "")
+    if not module.startswith("django."):
+        return None
+    # The wrapper itself bears the name of the view.
+    decorator = layer.__code__.co_qualname.partition(".")[0]
+    return f"{module}.{decorator}"
+
+
+def _shadows(patterns: list[UrlconfPattern]) -> Iterator[CheckMessage]:
+    for shadow in find_shadows(patterns):
+        yield Advice(
+            f"The coroutine view {shadow.lifted.view_name} at {shadow.lifted} answers paths of "
+            f"the pattern {shadow.sync} before it ({shadow.sync.view_name}), as "
+            f"/{shadow.path}: coroutine views come first.",
+            hint="Put the coroutine view's pattern first, make the two differ, or keep the order "
+            "by get_aio_application(…, preserve_order=True) and silence this check.",
+            id="aiodjango.W002",
+        )
+
+
+def _foreign_views(lifted: list[UrlconfPattern]) -> Iterator[CheckMessage]:
+    for pattern in lifted:
+        if _is_installed(pattern.view) and not _is_for_aiohttp(pattern.view):
+            yield Advice(
+                f"The coroutine view {pattern.view_name} at {pattern} comes from an installed "
+                "package. It may be an async view for Django, which aiohttp's request would break.",
+                hint="Leave it to Django: path(…, django_view(include(…))). Or silence this check "
+                "if the view is made for aiohttp.",
+                obj=pattern.view,
+                id="aiodjango.W003",
+            )
+
+
+def _is_installed(view: Any) -> bool:
+    """Whether the source of a view lies where packages are installed."""
+    *_, innermost = view_layers(view)
+    try:
+        file = Path(inspect.getfile(_source(innermost))).resolve()
+    except (TypeError, OSError):
+        return False
+    return any(file.is_relative_to(folder) for folder in _package_folders())
+
+
+def _source(view: Any) -> Any:
+    return view if inspect.isroutine(view) or isinstance(view, type) else type(view)
+
+
+@functools.cache
+def _package_folders() -> list[Path]:
+    names = ("purelib", "platlib", "stdlib", "platstdlib")
+    return [Path(sysconfig.get_path(name)).resolve() for name in names]
+
+
+def _is_for_aiohttp(view: Any) -> bool:
+    return isinstance(view, type) or any(
+        first_parameter_is(layer, web.BaseRequest) for layer in view_layers(view)
+    )

@@ -1,0 +1,252 @@
+"""A chain of Django URL patterns: matched and reversed exactly as Django would.
+
+Django resolves a path level by level: each include() consumes the start of the path and hands
+the rest down, without ever going back. A chain is therefore not one long regular expression
+(which would backtrack across its levels) but a row of Django's own patterns, asked in turn.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+from django.contrib.admindocs.utils import (
+    remove_non_capturing_groups,
+    replace_metacharacters,
+    replace_named_groups,
+    replace_unnamed_groups,
+)
+from django.urls.resolvers import (
+    LocalePrefixPattern,
+    RegexPattern,
+    RoutePattern,
+    URLPattern,
+    URLResolver,
+)
+from django.utils import translation
+from django.utils.encoding import repercent_broken_unicode
+from django.utils.functional import Promise
+
+# <converter:parameter> or <parameter>, as in Django's path().
+ROUTE_PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
+
+
+class Captured(NamedTuple):
+    """What a chain captured: the arguments Django would pass, and the strings in the path."""
+
+    args: tuple[str | None, ...]
+    kwargs: dict[str, Any]
+    strings: dict[str, str]
+
+
+class Level(NamedTuple):
+    """A pattern of a URLconf, with the extra options that path() or include() was given."""
+
+    pattern: Any
+    extra: Mapping[str, Any]
+
+
+# What one level makes of a path: the rest, positional values, keyword values, their strings.
+Matched = tuple[str, tuple[str | None, ...], dict[str, Any], dict[str, str]]
+Matcher = Callable[[str], Matched | None]
+
+
+def django_path(raw_path: str) -> str:
+    """Return the path Django sees for the path of a request target, as it was sent.
+
+    The bytes are decoded by PEP 3333's rule, then as Django's WSGIRequest does.
+    """
+    if "%" not in raw_path and raw_path.isascii():
+        return raw_path
+    path = unquote_to_bytes(raw_path.encode("utf-8", "surrogateescape"))
+    return repercent_broken_unicode(path).decode()
+
+
+class Chain:
+    """A URL pattern with the include()s above it, the outermost first."""
+
+    def __init__(self, levels: Iterable[Level]) -> None:
+        self.levels = tuple(levels)
+        self.has_language_prefix = any(
+            isinstance(pattern, LocalePrefixPattern) for pattern, _ in self.levels
+        )
+        self.is_translated = any(is_translated(pattern) for pattern, _ in self.levels)
+        self.is_localized = self.has_language_prefix or self.is_translated
+        self._matchers: dict[str | None, list[tuple[Matcher, Mapping[str, Any]]]] = {}
+
+    def __str__(self) -> str:
+        """The patterns as the URLconf has them, joined as Django joins a match's route."""
+        first, *others = (str(pattern) for pattern, _ in self.levels)
+        return first + "".join(text.removeprefix("^") for text in others)
+
+    @property
+    def literal(self) -> str | None:
+        """The only path that matches, without its leading slash, where there is just one."""
+        if all(is_literal(pattern) for pattern, _ in self.levels):
+            return "".join(str(pattern) for pattern, _ in self.levels)
+        return None
+
+    def in_language(self, language: str | None) -> list[Any]:
+        """The Django patterns, those that depend on the language with their text in it."""
+        last = len(self.levels) - 1
+        return [
+            _in_language(pattern, language, is_endpoint=position == last)
+            for position, (pattern, _) in enumerate(self.levels)
+        ]
+
+    def match(self, path: str, language: str | None = None) -> Captured | None:
+        """Match as Django's resolver would if the URLconf held nothing else.
+
+        path: decoded, without its leading slash. language: what a localized chain is read in.
+        """
+        matchers = self._matchers.get(language)
+        if matchers is None:
+            matchers = self._matchers[language] = [
+                (matcher(pattern), extra)
+                for pattern, (_, extra) in zip(self.in_language(language), self.levels, strict=True)
+            ]
+        found = []
+        strings: dict[str, str] = {}
+        for match, extra in matchers:
+            matched = match(path)
+            if matched is None:
+                return None
+            path, args, kwargs, texts = matched
+            found.append((args, {**kwargs, **extra}))
+            strings.update(texts)
+        # As URLResolver.resolve() merges: an inner value wins, and the positional values of an
+        # outer level survive only where no keyword value exists from that level down.
+        args, kwargs = found.pop()
+        for outer_args, outer_kwargs in reversed(found):
+            kwargs = {**outer_kwargs, **kwargs}
+            if not kwargs:
+                args = outer_args + args
+        return Captured(args, kwargs, strings)
+
+    def arguments(self) -> tuple[int, set[str]]:
+        """How many positional values a match gives, and the names of its keyword values."""
+        found = [_arguments(pattern, extra) for pattern, extra in self.levels]
+        positional, names = found.pop()
+        for outer_positional, outer_names in reversed(found):
+            names = names | outer_names
+            if not names:
+                positional += outer_positional
+        return positional, names
+
+    def canonical(self) -> str:
+        """The path as aiohttp writes one: with its leading slash, and `{name}` for a value."""
+        return "/" + "".join(_canonical(pattern) for pattern, _ in self.levels)
+
+    def reverse(self, *args: Any, **kwargs: Any) -> str:
+        """Return the quoted path, without its leading slash, in the active language.
+
+        A string stands for the text in the path, as in match_info; any other value is the
+        converted one. Raises django.urls.NoReverseMatch where no path fits.
+        """
+        converters = {
+            name: converter
+            for pattern, _ in self.levels
+            for name, converter in pattern.converters.items()
+        }
+        for name, value in kwargs.items():
+            if isinstance(value, str) and name in converters:
+                try:
+                    kwargs[name] = converters[name].to_python(value)
+                except ValueError:
+                    continue  # no such path exists: Django's own error says it better
+        return str(self._resolver.reverse(str(self), *args, **kwargs))
+
+    @cached_property
+    def _resolver(self) -> URLResolver:
+        """A URLconf that holds this chain alone, named by its text, for Django to reverse."""
+        *outer, (pattern, extra) = self.levels
+        node: Any = URLPattern(pattern, _no_view, dict(extra), str(self))
+        for pattern, extra in reversed(outer):
+            node = URLResolver(pattern, [node], dict(extra))
+        return URLResolver(RegexPattern(r"^/"), [node])
+
+
+def _no_view() -> None:
+    """Stands for the view in a URLconf that is only reversed."""
+
+
+def is_literal(pattern: Any) -> bool:
+    """Whether a pattern is plain text: path() without converters and without translation."""
+    return type(pattern) is RoutePattern and not pattern.converters and not is_translated(pattern)
+
+
+def is_translated(pattern: Any) -> bool:
+    """Whether the text of a pattern depends on the active language.
+
+    Django has no public way to ask: these attributes of its two patterns hold the lazy string.
+    """
+    text = getattr(pattern, "_route", getattr(pattern, "_regex", None))
+    return isinstance(text, Promise)
+
+
+def language_prefix(pattern: LocalePrefixPattern, language: str | None) -> str:
+    """What i18n_patterns() puts before a path, without the cost of activating the language."""
+    if language is None:
+        language = settings.LANGUAGE_CODE
+    if language == settings.LANGUAGE_CODE and not pattern.prefix_default_language:
+        return ""
+    return f"{language}/"
+
+
+def _in_language(pattern: Any, language: str | None, *, is_endpoint: bool) -> Any:
+    if isinstance(pattern, LocalePrefixPattern):
+        return RoutePattern(language_prefix(pattern, language))
+    if not is_translated(pattern):
+        return pattern
+    with translation.override(language):
+        return type(pattern)(str(pattern), is_endpoint=is_endpoint)
+
+
+def matcher(pattern: Any) -> Matcher:
+    """Return the function that matches one level, its strings included."""
+    if type(pattern) is RoutePattern and pattern.converters:
+        return partial(_match_route, pattern)
+    return partial(_match_pattern, pattern)
+
+
+def _match_route(pattern: RoutePattern, path: str) -> Matched | None:
+    # RoutePattern.match(), which doesn't tell the strings.
+    found = pattern.regex.search(path)
+    if found is None:
+        return None
+    strings = found.groupdict()
+    kwargs = {}
+    for name, text in strings.items():
+        try:
+            kwargs[name] = pattern.converters[name].to_python(text)
+        except ValueError:
+            return None
+    return path[found.end() :], (), kwargs, strings
+
+
+def _match_pattern(pattern: Any, path: str) -> Matched | None:
+    matched = pattern.match(path)
+    if matched is None:
+        return None
+    rest, args, kwargs = matched
+    return rest, args, kwargs, kwargs
+
+
+def _arguments(pattern: Any, extra: Mapping[str, Any]) -> tuple[int, set[str]]:
+    if not isinstance(pattern, RegexPattern):
+        return 0, {*pattern.converters, *extra}
+    names = set(pattern.regex.groupindex)
+    return (0 if names else pattern.regex.groups), names | set(extra)
+
+
+def _canonical(pattern: Any) -> str:
+    if isinstance(pattern, LocalePrefixPattern):
+        return "{language}/"
+    text = str(pattern)
+    if isinstance(pattern, RegexPattern):
+        text = remove_non_capturing_groups(text)
+        text = replace_unnamed_groups(replace_named_groups(text))
+        text = replace_metacharacters(text)
+    return ROUTE_PARAMETER.sub(r"{\g<parameter>}", text)

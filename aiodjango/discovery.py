@@ -1,0 +1,150 @@
+"""Reading a URLconf: its patterns in order, and which of their views are lifted out of Django."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from aiohttp.abc import AbstractView
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.urls import URLPattern, URLResolver
+from django.urls.resolvers import get_resolver
+
+from .annotations import first_parameter_is
+from .converters import Chain, Level
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, eq=False)
+class UrlconfPattern:
+    """A view of a URLconf with all that leads to it."""
+
+    chain: Chain
+    view: Callable[..., Any]
+    name: str | None  # with its namespaces, as reverse() takes it
+    is_lifted: bool
+
+    def __str__(self) -> str:
+        return f"'{self.chain}'" + (f" [name='{self.name}']" if self.name else "")
+
+    @property
+    def view_name(self) -> str:
+        """The dotted name of the view."""
+        view: Any = _unwrap_partial(self.view)
+        view = getattr(view, "view_class", view)
+        named = view if hasattr(view, "__qualname__") else type(view)
+        return f"{named.__module__}.{named.__qualname__}"
+
+
+def read_urlconf(urlconf: Any = None) -> list[UrlconfPattern]:
+    """Return the patterns of a URLconf, those of its include()s in their place.
+
+    urlconf: dotted path, module, or list of patterns; None for ROOT_URLCONF. Raises
+    django.core.exceptions.ImproperlyConfigured where it holds something else than patterns.
+    """
+    return list(_walk(get_resolver(hashable(urlconf)), (), (), is_left=False))
+
+
+def hashable(urlconf: Any) -> Any:
+    """Return a URLconf in the form that Django's caches take: a tuple instead of a list."""
+    return tuple(urlconf) if isinstance(urlconf, list) else urlconf
+
+
+def _walk(
+    resolver: URLResolver, above: tuple[Level, ...], namespaces: tuple[str, ...], *, is_left: bool
+) -> Iterator[UrlconfPattern]:
+    is_left = is_left or isinstance(resolver.urlconf_name, _LeftToDjango)
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
+            level = Level(pattern.pattern, pattern.default_kwargs)
+            yield from _walk(pattern, (*above, level), inner, is_left=is_left)
+        elif isinstance(pattern, URLPattern):
+            yield UrlconfPattern(
+                chain=Chain((*above, Level(pattern.pattern, pattern.default_args))),
+                view=pattern.callback,
+                name=":".join((*namespaces, pattern.name)) if pattern.name else None,
+                is_lifted=not is_left and is_aio_view(pattern.callback),
+            )
+        else:
+            raise ImproperlyConfigured(
+                f"The URLconf {resolver.urlconf_name!r} holds {pattern!r}: only path(), "
+                "re_path() and include() make URL patterns."
+            )
+
+
+def is_aio_view(view: Any) -> bool:
+    """Whether a view is a coroutine view for aiohttp rather than a view of Django's."""
+    if isinstance(view, type):
+        return issubclass(view, AbstractView)
+    if not iscoroutinefunction(_unwrap_partial(view)):
+        return False
+    return not any(
+        hasattr(layer, "view_class")  # from the as_view() of a class of Django's
+        or getattr(layer, "is_left_to_django", False)
+        or first_parameter_is(layer, HttpRequest)
+        for layer in view_layers(view)
+    )
+
+
+def django_view(view: V) -> V:
+    """Leave a coroutine view, or all views of an `include(…)`, to Django.
+
+    For async views that take Django's HttpRequest without an annotation that says so::
+
+        path("report/", django_view(views.report)),
+        path("shop/", django_view(include("shop.urls"))),
+
+    Raises TypeError for an aiohttp `web.View`, which Django could not call.
+    """
+    if isinstance(view, tuple):
+        urlconf, *namespaces = view
+        return cast(V, (_LeftToDjango(urlconf), *namespaces))
+    if isinstance(view, type) and issubclass(view, AbstractView):
+        raise TypeError(f"django_view(): {view.__qualname__} is a view of aiohttp's, not Django's.")
+    if not callable(view):
+        raise TypeError(f"django_view() takes a view or an include(…), not {view!r}.")
+    if not is_aio_view(view):
+        return view
+
+    # A wrapper, not a mark on the view: elsewhere in the URLconf it may still be lifted.
+    @functools.wraps(view)
+    async def left_to_django(*args: Any, **kwargs: Any) -> Any:
+        return await view(*args, **kwargs)
+
+    left_to_django.is_left_to_django = True  # type: ignore[attr-defined]
+    return cast(V, left_to_django)
+
+
+class _LeftToDjango:
+    """Stands for an included URLconf whose views are all Django's."""
+
+    def __init__(self, urlconf: Any) -> None:
+        self._urlconf = urlconf
+
+    @property
+    def urlpatterns(self) -> Any:
+        return getattr(self._urlconf, "urlpatterns", self._urlconf)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._urlconf, name)  # handler404 and the like
+
+    def __repr__(self) -> str:
+        return f"django_view({self._urlconf!r})"
+
+
+def _unwrap_partial(view: Any) -> Any:
+    while isinstance(view, functools.partial):
+        view = view.func
+    return view
+
+
+def view_layers(view: Any) -> Iterator[Any]:
+    """The view, then what its partials and its decorators (by functools.wraps) stand around."""
+    while view is not None:
+        yield view
+        is_partial = isinstance(view, functools.partial)
+        view = view.func if is_partial else getattr(view, "__wrapped__", None)

@@ -1,0 +1,249 @@
+"""What happens to a request that no route takes: it goes on to the Django WSGI application.
+
+Two doors lead there, and they behave alike: a catch-all resource behind all other routes of an
+application, and a middleware for applications that want it at a place of their own choice.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import pairwise
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from aiohttp import hdrs, web
+
+from .gateway import Gateway
+from .mount import StaticUrls
+from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
+
+logger = logging.getLogger("aiodjango")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Fallback:
+    """A WSGI application behind an aiohttp application, with its threads.
+
+    options: those of `aiodjango.gateway.Gateway`, where each is documented.
+    """
+
+    def __init__(self, wsgi: WSGIApplication, **options: Any) -> None:
+        if not callable(wsgi):
+            raise TypeError(
+                f"The fallback has to be a WSGI application, as get_wsgi_application() gives, "
+                f"not {wsgi!r}."
+            )
+        self.gateway = Gateway(wsgi, **options)
+        self.mount = ""
+
+    @property
+    def busy(self) -> int:
+        """Threads that run a request now."""
+        return self.gateway.busy
+
+    @property
+    def pending(self) -> int:
+        """Complete requests that wait for a thread."""
+        return self.gateway.pending
+
+    @property
+    def shed(self) -> int:
+        """Requests refused with 503 since the start, because too many were pending."""
+        return self.gateway.shed
+
+    @property
+    def abandoned(self) -> int:
+        """Requests never run since the start, because their client left before their turn."""
+        return self.gateway.abandoned
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Let the WSGI application answer."""
+        return await self.gateway.handle(request, self.mount)
+
+    async def cleanup_ctx(self, app: web.Application) -> AsyncIterator[None]:
+        """Hold the fallback in an application from its start-up to its cleanup."""
+        app.setdefault(FALLBACK, self)
+        _warn_of_hiding_routes(app.router, self.mount)
+        with StaticUrls.following(self.mount):
+            yield
+        await self.gateway.close()
+
+    async def shutdown(self, app: web.Application) -> None:
+        """Begin to end, as an application's on_shutdown handler."""
+        await self.gateway.shutdown()
+
+
+FALLBACK: web.AppKey[Fallback] = web.AppKey("aiodjango.FALLBACK", Fallback)
+
+
+class FallbackRoute(web.ResourceRoute):
+    """The one route of a catch-all, by which a middleware knows that nothing else matched.
+
+    fallback: None for one that passes on to the fallback of an application around it.
+    """
+
+    def __init__(self, resource: web.AbstractResource, fallback: Fallback | None) -> None:
+        self.fallback = fallback
+        handler = _pass_on if fallback is None else fallback.handle
+        super().__init__(hdrs.METH_ANY, handler, resource, expect_handler=_handle_expect)
+
+
+class CatchAll(PlacedResource):
+    """Matches, behind all other resources of a router, every path that they leave."""
+
+    is_last = True
+
+    def __init__(self, router: web.UrlDispatcher, fallback: Fallback | None) -> None:
+        super().__init__(router, "/")
+        self._fallback = fallback
+
+    def add_prefix(self, prefix: str) -> None:
+        super().add_prefix(prefix)
+        if self._fallback is not None:
+            self._fallback.mount = self.mount
+
+    def entries(self) -> Sequence[IndexEntry]:
+        return [CatchAllEntry(self.router, self.mount, self._fallback)]
+
+
+class CatchAllEntry(IndexEntry):
+    """Stands at the end of the entry of aiohttp's index that holds a mount's root."""
+
+    def __init__(self, router: web.UrlDispatcher, mount: str, fallback: Fallback | None) -> None:
+        super().__init__("/")
+        self.mount = mount
+        self._route = FallbackRoute(self, fallback)
+        self._selective = _SelectiveResources(router)
+
+    async def resolve(self, request: web.Request) -> Resolved:
+        if self._selective and (methods := await self._selective.allowed_methods(request)):
+            return None, methods
+        return web.UrlMappingMatchInfo({}, self._route), NO_METHODS
+
+
+class _SelectiveResources:
+    """The resources of a router that don't answer every method.
+
+    aiohttp answers 405 where such a resource has the path and nothing else has it. A catch-all
+    has every path, so it needs to know.
+    """
+
+    def __init__(self, router: web.UrlDispatcher) -> None:
+        self._index: dict[str, list[web.AbstractResource]] = {}
+        for resource in router.resources():
+            methods = {route.method for route in resource}
+            if isinstance(resource, PlacedResource) or hdrs.METH_ANY in methods:
+                continue
+            if "app" in resource.get_info():
+                continue  # a sub-application answers all below its prefix itself
+            self._index.setdefault(_index_key(resource.canonical), []).append(resource)
+
+    def __bool__(self) -> bool:
+        return bool(self._index)
+
+    async def allowed_methods(self, request: web.Request) -> set[str]:
+        allowed: set[str] = set()
+        path = request.rel_url.path_safe
+        while path:
+            for resource in self._index.get(path, ()):
+                allowed |= (await resource.resolve(request))[1]
+            if path == "/":
+                break
+            path = path.rpartition("/")[0] or "/"
+        return allowed
+
+
+def _index_key(canonical: str) -> str:
+    # As UrlDispatcher._get_resource_index_key(), which is private.
+    if "{" in canonical:
+        canonical = canonical.partition("{")[0].rpartition("/")[0]
+    return canonical.rstrip("/") or "/"
+
+
+class FallbackMiddleware:
+    """The fallback as an aiohttp middleware: see fallback_middleware()."""
+
+    def __init__(self, fallback: Fallback) -> None:
+        self._fallback = fallback
+        self.cleanup_ctx = fallback.cleanup_ctx
+        web.middleware(self)
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        match = request.match_info
+        route = match.route
+        if isinstance(route, FallbackRoute):
+            if route.fallback is self._fallback:
+                return await self._fallback.handle(request)
+            if route.fallback is None and self._is_nearest(match):
+                return await self._fallback.handle(request)
+        elif isinstance(match.http_exception, web.HTTPNotFound):
+            app = match.apps[-1]
+            if app is match.current_app:
+                self._place(match.apps)
+                return await self._fallback.handle(request)
+        return await handler(request)
+
+    def _is_nearest(self, match: web.UrlMappingMatchInfo) -> bool:
+        """Whether no application between this one and the one of the miss has a fallback."""
+        own = match.apps.index(match.current_app)
+        return not any(map(has_fallback, match.apps[own + 1 :]))
+
+    def _place(self, apps: Sequence[web.Application]) -> None:
+        """Put a catch-all into the application, so that its next miss costs no 404 of aiohttp's.
+
+        The application is running, and its routes are complete.
+        """
+        router = apps[-1].router
+        self._fallback.mount = mount_of(apps)
+        arrange(router)
+        router.index_resource(CatchAllEntry(router, self._fallback.mount, self._fallback))
+
+
+def has_fallback(app: web.Application) -> bool:
+    return FALLBACK in app or any(isinstance(m, FallbackMiddleware) for m in app.middlewares)
+
+
+def mount_of(apps: Sequence[web.Application]) -> str:
+    """Return the prefix of the last of these applications, each mounted in the one before."""
+    mount = ""
+    for outer, inner in pairwise(apps):
+        for resource in outer.router.resources():
+            info = resource.get_info()
+            if info.get("app") is inner and "prefix" in info:
+                mount = resource.canonical
+    return mount
+
+
+def _enclosing_fallback(request: web.Request) -> Fallback | None:
+    for app in reversed(request.match_info.apps):
+        if (fallback := app.get(FALLBACK)) is not None:
+            return fallback
+    return None
+
+
+async def _pass_on(request: web.Request) -> web.StreamResponse:
+    fallback = _enclosing_fallback(request)
+    if fallback is None:
+        raise web.HTTPNotFound
+    return await fallback.handle(request)
+
+
+async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
+    route = request.match_info.route
+    fallback = getattr(route, "fallback", None) or _enclosing_fallback(request)
+    if fallback is None:
+        raise web.HTTPNotFound
+    return await fallback.gateway.handle_expect(request)
+
+
+def _warn_of_hiding_routes(router: web.UrlDispatcher, mount: str) -> None:
+    """Warn of routes that take every path before the fallback can."""
+    probes = [f"{mount}/aiodjango", f"{mount}/aiodjango/", f"{mount}/aiodjango/probe.of/paths"]
+    for resource in router.resources():
+        pattern = resource.get_info().get("pattern")
+        if pattern is not None and all(map(pattern.fullmatch, probes)):
+            logger.warning(
+                "The route %r matches every path, so no request will reach Django: remove it, "
+                "or give it a prefix.",
+                resource.canonical,
+            )

@@ -1,0 +1,64 @@
+"""The language of a request, by the rules of Django's LocaleMiddleware."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiohttp import hdrs, web
+from django.conf import settings
+from django.conf.urls.i18n import is_language_prefix_patterns_used
+from django.http import parse_cookie
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
+from django.utils.module_loading import import_string
+
+from .converters import django_path
+
+
+def is_locale_middleware_installed() -> bool:
+    """Whether MIDDLEWARE holds Django's LocaleMiddleware or a subclass of it."""
+    if not settings.USE_I18N:
+        return False
+    installed = map(import_string, settings.MIDDLEWARE)
+    return any(isinstance(m, type) and issubclass(m, LocaleMiddleware) for m in installed)
+
+
+def site_languages() -> list[str]:
+    """All languages in which a URL pattern may be read, as get_language() names them."""
+    codes = [code for code, _ in settings.LANGUAGES]
+    found = [
+        settings.LANGUAGE_CODE,
+        *map(translation.to_language, [settings.LANGUAGE_CODE, *codes]),
+    ]
+    return list(dict.fromkeys(found))
+
+
+class LanguageChoice:
+    """Chooses a request's language: as LocaleMiddleware would, or LANGUAGE_CODE without it.
+
+    urlconf: the one whose i18n_patterns() count, None for ROOT_URLCONF.
+    """
+
+    def __init__(self, urlconf: Any = None) -> None:
+        self.is_dynamic = is_locale_middleware_installed()
+        if self.is_dynamic:
+            self._prefixes_used, self._default_is_prefixed = is_language_prefix_patterns_used(
+                urlconf or settings.ROOT_URLCONF
+            )
+
+    def __call__(self, request: web.BaseRequest, mount: str) -> str:
+        """mount: the decoded prefix of the application, which is no part of Django's path."""
+        if not self.is_dynamic:
+            return str(settings.LANGUAGE_CODE)
+        path = django_path(request.rel_url.raw_path)[len(mount) :]
+        in_path = translation.get_language_from_path(path)
+        if self._prefixes_used and not in_path and not self._default_is_prefixed:
+            return str(translation.to_language(settings.LANGUAGE_CODE))
+        django_request: Any = SimpleNamespace(
+            path_info=path,
+            COOKIES=parse_cookie(request.headers.get(hdrs.COOKIE, "")),
+            META={"HTTP_ACCEPT_LANGUAGE": request.headers.get(hdrs.ACCEPT_LANGUAGE, "")},
+        )
+        language = translation.get_language_from_request(
+            django_request, check_path=self._prefixes_used
+        )
+        return str(translation.to_language(language))

@@ -1,0 +1,228 @@
+"""The lifted routes of a URLconf as resources of an aiohttp router."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+from .converters import Captured, django_path
+from .discovery import UrlconfPattern, hashable
+from .index import PathIndex, Shape, literal_prefix, shapes
+from .language import site_languages
+from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
+from .views import DjangoState, Handler, LiftedMatch, make_handler
+
+
+class Found(NamedTuple):
+    """A pattern that matches a path."""
+
+    number: int
+    captured: Captured
+    language: str | None
+
+
+class RouteTable:
+    """The patterns of a URLconf in order, and the index that finds those of a path.
+
+    patterns: the lifted ones; with the sync ones between them, those keep their place.
+    urlconf: where the patterns come from, None for ROOT_URLCONF.
+    """
+
+    def __init__(self, patterns: Sequence[UrlconfPattern], urlconf: Any = None) -> None:
+        self.patterns = patterns
+        self.urlconf = hashable(urlconf)
+        self.index = PathIndex()
+        self.places: list[set[str]] = []
+        for number, pattern in enumerate(patterns):
+            found = shapes(pattern.chain)
+            self.places.append({_place(shape) for shape in found})
+            for shape in found:
+                self.index.add(shape, number)
+        self._registered: list[LiftedRoutes] = []
+
+    def route_defs(self) -> list["LiftedRouteDef"]:
+        return [
+            LiftedRouteDef(self, number)
+            for number, pattern in enumerate(self.patterns)
+            if pattern.is_lifted
+        ]
+
+    def routes_on(self, router: web.UrlDispatcher) -> "LiftedRoutes":
+        """Return this table's routes on a router, an empty set of them if there are none yet."""
+        for routes in self._registered:
+            if routes.router is router:
+                return routes
+        routes = LiftedRoutes(router, self)
+        self._registered.append(routes)
+        router.register_resource(routes)
+        return routes
+
+
+class LiftedRouteDef(web.AbstractRouteDef):
+    """One lifted pattern, to be registered with a router by `add_routes()`."""
+
+    __slots__ = ("_number", "_table")
+
+    def __init__(self, table: RouteTable, number: int) -> None:
+        self._table = table
+        self._number = number
+
+    def __repr__(self) -> str:
+        pattern = self._table.patterns[self._number]
+        return f"<LiftedRouteDef {pattern.chain.canonical()} -> {pattern.view_name}>"
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        return [self._table.routes_on(router).add(self._number)]
+
+
+class LiftedResource(PlacedResource):
+    """The resource of one lifted URL pattern: what aiohttp's router lists, names and reverses."""
+
+    def __init__(
+        self, routes: "LiftedRoutes", pattern: UrlconfPattern, handler: Handler, name: str | None
+    ) -> None:
+        super().__init__(routes.router, pattern.chain.canonical(), name=name)
+        self.pattern = pattern
+        self.route = web.ResourceRoute(hdrs.METH_ANY, handler, self)
+
+    def entries(self) -> Sequence[IndexEntry]:
+        return ()  # it is found through its LiftedRoutes
+
+    def url_for(self, *args: Any, **kwargs: Any) -> URL:
+        """Return the mounted path for these values: strings as in match_info, or converted ones.
+
+        A translated path is given in the active language. Raises django.urls.NoReverseMatch
+        where the pattern has no such path.
+        """
+        path = self.pattern.chain.reverse(*args, **kwargs)
+        return URL.build(path=f"{self.mount}/{path}", encoded=True)
+
+    def get_info(self) -> dict[str, str]:  # type: ignore[override]
+        return {"formatter": self.canonical}
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        yield self.route
+
+
+class LiftedRoutes(PlacedResource):
+    """All lifted routes of one table on one router, looked up together in URLconf order."""
+
+    def __init__(self, router: web.UrlDispatcher, table: RouteTable) -> None:
+        super().__init__(router, "/")
+        self._table = table
+        self._state = DjangoState(table.urlconf)
+        self._routes: dict[int, web.AbstractRoute] = {}
+        self._literal: dict[str, tuple[Captured, web.AbstractRoute]] = {}
+
+    def add(self, number: int) -> web.AbstractRoute:
+        """Register a pattern of the table, without its name where aiohttp won't have that."""
+        pattern = self._table.patterns[number]
+        handler = make_handler(pattern, self._state)
+        resource = LiftedResource(self, pattern, handler, pattern.name)
+        try:
+            self.router.register_resource(resource)
+        except ValueError:  # a name that is taken, or no row of identifiers
+            resource = LiftedResource(self, pattern, handler, None)
+            self.router.register_resource(resource)
+        self._routes[number] = resource.route
+        return resource.route
+
+    def entries(self) -> Sequence[IndexEntry]:
+        self._state.mount_at(self.mount)
+        self._literal = dict(self._literal_paths())
+        places = {place for number in self._routes for place in self._table.places[number]}
+        # A percent-encoded slash hides a place from aiohttp: such paths arrive at the root.
+        return [LiftedEntry(self, place) for place in sorted(places | {"/"})]
+
+    def _literal_paths(self) -> Iterator[tuple[str, tuple[Captured, web.AbstractRoute]]]:
+        """The request paths of which the answer is known without asking any pattern."""
+        for number, route in self._routes.items():
+            chain = self._table.patterns[number].chain
+            path = chain.literal
+            if path is None or "%" in path or not path.isascii():
+                continue
+            captured = chain.match(path)
+            if captured is None or next(self._candidates(path)) != number:
+                continue  # an earlier pattern may match as well
+            yield f"{self.mount}/{path}", (captured, route)
+
+    def find(self, request: web.Request, place: str) -> LiftedMatch | None:
+        """Return the first pattern that matches, if one of those at this place does.
+
+        So aiohttp decides where among an application's routes we come, the URLconf which of
+        ours it is.
+        """
+        raw_path = request.rel_url.raw_path
+        if literal := self._literal.get(raw_path):
+            return LiftedMatch(*literal)
+        path = django_path(raw_path)
+        is_at_root = path is not raw_path and place == "/"
+        path = path[len(self.mount) :] or "/"
+        if path[0] != "/":
+            return None  # `OPTIONS *`
+        first = None
+        for found in self._matches(path[1:], request):
+            is_lifted = found.number in self._routes
+            if first is None:
+                if not is_lifted:
+                    return None  # the order is preserved, and Django comes first
+                first = found
+            if is_lifted and (is_at_root or place in self._table.places[found.number]):
+                return LiftedMatch(first.captured, self._routes[first.number], first.language)
+        return None
+
+    def _matches(self, path: str, request: web.Request) -> Iterator[Found]:
+        language: str | None = None
+        missed = []  # translated patterns, which may yet match in another language
+        is_found = False
+        for number in self._candidates(path):
+            chain = self._table.patterns[number].chain
+            if chain.is_localized and language is None:
+                language = self._state.choose_language(request, self.mount)
+            used = language if chain.is_localized else None
+            captured = chain.match(path, used)
+            if captured is not None:
+                is_found = True
+                yield Found(number, captured, used)
+            elif chain.is_translated and not chain.has_language_prefix:
+                missed.append(number)
+        if not is_found:
+            yield from self._matches_in_other_languages(path, missed)
+
+    def _matches_in_other_languages(self, path: str, numbers: list[int]) -> Iterator[Found]:
+        for number in numbers:
+            for language in site_languages():
+                captured = self._table.patterns[number].chain.match(path, language)
+                if captured is not None:
+                    yield Found(number, captured, language)
+                    break
+
+    def _candidates(self, path: str) -> Iterator[int]:
+        for number in self._table.index.candidates(path):
+            if number in self._routes or not self._table.patterns[number].is_lifted:
+                yield number
+
+
+class LiftedEntry(IndexEntry):
+    """Stands in aiohttp's index where the paths of some lifted routes start."""
+
+    def __init__(self, routes: LiftedRoutes, place: str) -> None:
+        super().__init__(routes.mount + place)
+        self._routes = routes
+        self._place = place
+
+    async def resolve(self, request: web.Request) -> Resolved:
+        return self._routes.find(request, self._place), NO_METHODS
+
+
+def _place(shape: Shape) -> str:
+    """The key under which aiohttp's index looks for the paths of a shape."""
+    text = "/" + literal_prefix(shape)
+    is_whole = len(shape) < 2 and (not shape or isinstance(shape[0], str))
+    if not is_whole:
+        text = text.rpartition("/")[0]
+    return text.rstrip("/") or "/"

@@ -1,0 +1,142 @@
+"""A URLconf's coroutine views as routes and applications of aiohttp."""
+
+from collections.abc import Iterator
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+import django
+from aiohttp import web
+from django.apps import apps
+from django.core.wsgi import get_wsgi_application
+
+from .discovery import read_urlconf
+from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
+from .files import add_files
+from .routes import LiftedResource, RouteTable
+
+
+def get_aio_application(
+    wsgi: WSGIApplication | None = None,
+    include_static: bool = False,
+    *,
+    urlconf: Any = None,
+    preserve_order: bool = False,
+    include_media: bool = False,
+    **fallback_options: Any,
+) -> web.Application:
+    """Return an aiohttp application of a URLconf's coroutine views, with Django behind them.
+
+    The same as setup() on an empty application; the parameters are described there.
+    """
+    app = web.Application()
+    setup(
+        app,
+        wsgi,
+        include_static,
+        urlconf=urlconf,
+        preserve_order=preserve_order,
+        include_media=include_media,
+        **fallback_options,
+    )
+    return app
+
+
+def setup(
+    app: web.Application,
+    wsgi: WSGIApplication | None = None,
+    include_static: bool = False,
+    *,
+    urlconf: Any = None,
+    preserve_order: bool = False,
+    include_media: bool = False,
+    **fallback_options: Any,
+) -> None:
+    """Add a URLconf's coroutine views to an application, and Django behind all its routes.
+
+    app: may have routes already, and get more later.
+    wsgi: the WSGI application that answers what no route takes; None for Django's
+        get_wsgi_application().
+    include_static: serve STATIC_ROOT at STATIC_URL from the event loop.
+    include_media: serve MEDIA_ROOT at MEDIA_URL from the event loop.
+    urlconf: where the coroutine views come from, and what reverse() reads in them: dotted path,
+        module or list of patterns; None for ROOT_URLCONF.
+    preserve_order: leave to Django each path that a sync pattern takes before the coroutine
+        view's pattern in the URLconf. Without it coroutine views come first.
+    fallback_options: those of aiodjango.gateway.Gateway.
+
+    Raises RuntimeError for an application that is running or has a fallback already, and
+    ImproperlyConfigured where a coroutine view doesn't fit its URL pattern.
+    """
+    if app.pre_frozen:
+        raise RuntimeError("setup() has to come before the application is started or mounted.")
+    if FALLBACK in app:
+        raise RuntimeError("This application has a fallback to Django already.")
+    _set_up_django()
+    fallback = Fallback(get_wsgi_application() if wsgi is None else wsgi, **fallback_options)
+    app.add_routes(_route_table(urlconf, preserve_order=preserve_order).route_defs())
+    add_files(app.router, static=include_static, media=include_media)
+    app.router.register_resource(CatchAll(app.router, fallback))
+    app[FALLBACK] = fallback
+    app.cleanup_ctx.append(fallback.cleanup_ctx)
+    app.on_shutdown.append(fallback.shutdown)
+
+
+def get_aio_subapp(urlconf: Any = None) -> web.Application:
+    """Return an application of a URLconf's coroutine views alone, to be mounted.
+
+    What its routes don't take goes to the Django of the application around it, if that has one.
+    urlconf: as in setup().
+    """
+    app = web.Application()
+    app.add_routes(get_aio_routes(urlconf))
+    app.router.register_resource(CatchAll(app.router, None))
+    return app
+
+
+def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
+    """Return a URLconf's coroutine views as route definitions, for Application.add_routes().
+
+    urlconf: as in setup().
+    """
+    _set_up_django()
+    return [*_route_table(urlconf).route_defs()]
+
+
+def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> FallbackMiddleware:
+    """Return an aiohttp middleware that passes to Django what no route takes.
+
+    Append its `cleanup_ctx` to the application's, so that its threads end with the application.
+    fallback_options: those of aiodjango.gateway.Gateway.
+    """
+    return FallbackMiddleware(Fallback(wsgi, **fallback_options))
+
+
+def applications(app: web.Application) -> Iterator[web.Application]:
+    """The application and those mounted in it."""
+    yield app
+    for resource in app.router.resources():
+        mounted = resource.get_info().get("app")
+        if mounted is not None:
+            yield from applications(mounted)
+
+
+def lifted_routes(app: web.Application) -> list[LiftedResource]:
+    """The resources of all coroutine views in an application and those mounted in it."""
+    return [
+        resource
+        for part in applications(app)
+        for resource in part.router.resources()
+        if isinstance(resource, LiftedResource)
+    ]
+
+
+def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
+    patterns = read_urlconf(urlconf)
+    if not preserve_order:
+        patterns = [pattern for pattern in patterns if pattern.is_lifted]
+    return RouteTable(patterns, urlconf)
+
+
+def _set_up_django() -> None:
+    if not apps.ready:
+        django.setup()

@@ -1,0 +1,163 @@
+"""How a coroutine view is called: its arguments, Django's state around it, its exceptions."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from aiohttp import web
+from django.conf import settings
+from django.core.exceptions import (
+    BadRequest,
+    ImproperlyConfigured,
+    PermissionDenied,
+    SuspiciousOperation,
+)
+from django.http import Http404
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils import translation
+
+from .converters import Captured
+from .discovery import UrlconfPattern
+from .language import LanguageChoice
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class LiftedMatch(web.UrlMappingMatchInfo):
+    """A match_info that also holds what Django would pass to the view."""
+
+    __slots__ = ("captured", "language")
+
+    def __init__(
+        self, captured: Captured, route: web.AbstractRoute, language: str | None = None
+    ) -> None:
+        super().__init__(captured.strings, route)
+        self.captured = captured
+        self.language = language  # that the path was matched in, if its pattern depends on it
+
+
+class DjangoState:
+    """What Django keeps beside a request: script prefix, URLconf and language.
+
+    urlconf: the one reverse() reads in the views, None for ROOT_URLCONF.
+    """
+
+    def __init__(self, urlconf: Any = None) -> None:
+        self.choose_language = LanguageChoice(urlconf)
+        self._urlconf = urlconf
+        self.mount_at("")
+
+    def mount_at(self, mount: str) -> None:
+        """Take the prefix (without a slash at its end) under which the views are reached."""
+        self.mount = mount
+        forced = settings.FORCE_SCRIPT_NAME
+        self._script_prefix = mount if forced is None else forced
+        # At the root of a site in one language there's nothing to set, and nothing to pay.
+        self.is_default = not (
+            self._script_prefix or self._urlconf or self.choose_language.is_dynamic
+        )
+
+    @contextmanager
+    def entered(self, request: web.Request, language: str | None) -> Iterator[None]:
+        """Set the state for a view; a connection's next request gets back what was before."""
+        if language is None and self.choose_language.is_dynamic:
+            language = self.choose_language(request, self.mount)
+        with ExitStack() as stack:
+            stack.callback(set_script_prefix, get_script_prefix())
+            set_script_prefix(self._script_prefix)
+            if self._urlconf:
+                stack.callback(set_urlconf, get_urlconf())
+                set_urlconf(self._urlconf)
+            if language is not None:
+                stack.enter_context(translation.override(language))
+            yield
+
+
+def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
+    """Return the aiohttp handler that calls a view as its pattern asks.
+
+    Raises ImproperlyConfigured where view and pattern don't fit.
+    """
+    call = _caller(pattern)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        match: LiftedMatch = request.match_info  # type: ignore[assignment]
+        try:
+            if state.is_default and match.language is None:
+                return await call(request)
+            with state.entered(request, match.language):
+                return await call(request)
+        except Http404 as error:
+            raise web.HTTPNotFound from error
+        except PermissionDenied as error:
+            raise web.HTTPForbidden from error
+        except (SuspiciousOperation, BadRequest) as error:
+            raise web.HTTPBadRequest from error
+
+    # What the view is called, without the attributes of a web.View class.
+    functools.update_wrapper(handler, pattern.view, updated=())
+    return handler
+
+
+def _caller(pattern: UrlconfPattern) -> Handler:
+    view = pattern.view
+    if takes_request_alone(view):
+        return view
+    check_arguments(pattern)
+
+    def call(request: web.Request) -> Awaitable[web.StreamResponse]:
+        captured = request.match_info.captured  # type: ignore[attr-defined]
+        result: Awaitable[web.StreamResponse] = view(request, *captured.args, **captured.kwargs)
+        return result
+
+    return call
+
+
+def takes_request_alone(view: Callable[..., Any]) -> bool:
+    """Whether a view declares the request and nothing else."""
+    if isinstance(view, type):
+        return True
+    parameters = list(_signature(view).parameters.values())
+    return len(parameters) == 1 and parameters[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def check_arguments(pattern: UrlconfPattern) -> None:
+    """Raise ImproperlyConfigured unless a view can be called with what its pattern gives."""
+    if takes_request_alone(pattern.view):
+        return
+    positional, names = pattern.chain.arguments()
+    try:
+        _signature(pattern.view).bind(None, *[None] * positional, **dict.fromkeys(names))
+    except TypeError as error:
+        given = ["the request", *(["an unnamed group"] * positional), *sorted(names)]
+        raise ImproperlyConfigured(
+            f"The view {pattern.view_name} doesn't fit its URL pattern {pattern}: {error}. "
+            f"The pattern gives {', '.join(given)}; a view that declares only the request gets "
+            "the strings of the path from request.match_info."
+        ) from None
+
+
+def _signature(view: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(_declaring(view), follow_wrapped=False)
+
+
+def _declaring(view: Any) -> Any:
+    """The callable that declares the parameters of a view.
+
+    A decorator that takes `*args` or `**kwargs` passes them on, so what the view under it
+    declares counts; any other decorator declares for itself.
+    """
+    if isinstance(view, functools.partial):
+        return functools.partial(_declaring(view.func), *view.args, **view.keywords)
+    wrapped = getattr(view, "__wrapped__", None)
+    if wrapped is None:
+        return view
+    kinds = {p.kind for p in inspect.signature(view, follow_wrapped=False).parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        return _declaring(wrapped)
+    return view

@@ -1,0 +1,172 @@
+"""System checks: what each finds, and the way out that it names."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from aiodjango.checks import check_settings, check_urlconf
+
+from . import check_urls
+
+
+@pytest.fixture
+def urlconf(settings):
+    """Sets ROOT_URLCONF to a list of patterns."""
+
+    def use(patterns):
+        module = types.ModuleType("checked_urls")
+        module.urlpatterns = patterns
+        settings.ROOT_URLCONF = module
+
+    return use
+
+
+def found(messages):
+    return [(message.id, message.msg) for message in messages]
+
+
+def test_a_project_in_order_has_no_messages(urlconf):
+    urlconf(check_urls.fine)
+    assert found([*check_settings(), *check_urlconf()]) == []
+
+
+def test_a_project_without_a_urlconf_has_no_messages(settings):
+    del settings.ROOT_URLCONF
+    assert check_urlconf() == []
+
+
+def test_lifting_that_takes_paths_from_an_earlier_sync_pattern(urlconf):
+    urlconf(check_urls.shadowing)
+    messages = check_urlconf()
+    assert {message.id for message in messages} == {"aiodjango.W002"}
+    assert [message.msg.split(": coroutine")[0] for message in messages] == [
+        "The coroutine view tests.commands.check_urls.aio_view at 'a/new/' [name='new'] answers "
+        "paths of the pattern 'a/<slug:x>/' [name='slug'] before it "
+        "(tests.commands.check_urls.sync_view), as /a/new/",
+        "The coroutine view tests.commands.check_urls.aio_view at '^(?P<year>[0-9]{4})/$' answers "
+        "paths of the pattern '<int:number>/' before it "
+        "(tests.commands.check_urls.sync_view), as /2026/",
+        "The coroutine view tests.commands.check_urls.aio_view at "
+        "'<slug:x>/<uuid:key>/<slug:y>/' answers paths of the pattern 'd/<uuid:key>/<int:n>/' "
+        "before it (tests.commands.check_urls.SyncClassView), as "
+        "/d/00000000-0000-4000-8000-000000000000/1/",
+        "The coroutine view tests.commands.check_urls.aio_view at 'e/<int:year>/<path:rest>' "
+        "answers paths of the pattern '^e/(?P<year>[0-9]{4})/(?P<rest>.*)$' before it "
+        "(tests.commands.check_urls.sync_view), as /e/2026/1",
+    ]
+    assert all("preserve_order=True" in message.hint for message in messages)
+
+
+def test_a_view_that_its_pattern_cannot_fill(urlconf):
+    urlconf(check_urls.mismatched)
+    (message,) = check_urlconf()
+    assert message.id == "aiodjango.E002"
+    assert "needs_pk doesn't fit its URL pattern 'x/': missing a required argument" in message.msg
+
+
+def test_decorators_of_djangos_that_need_its_request(urlconf):
+    urlconf(check_urls.decorated)
+    first, second = check_urlconf()
+    assert first.id == second.id == "aiodjango.E003"
+    assert "decorator django.contrib.auth.decorators.user_passes_test needs" in first.msg
+    assert "decorator django.views.decorators.cache.never_cache needs" in second.msg
+    assert "django_view(view)" in first.hint
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package that counts as installed, with async views."""
+    (tmp_path / "installed_shop.py").write_text(
+        "from aiohttp import web\n"
+        "from django.urls import path\n"
+        "async def plain(request): ...\n"
+        "async def for_aiohttp(request: web.Request): ...\n"
+        "class ClassView(web.View): ...\n"
+        "urlpatterns = [path('p/', plain), path('a/', for_aiohttp), path('c/', ClassView)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("aiodjango.checks._package_folders", lambda: [tmp_path])
+    import installed_shop
+
+    yield installed_shop
+    sys.modules.pop("installed_shop")
+
+
+def test_async_views_of_an_installed_package(urlconf, package):
+    from django.urls import include, path
+
+    from aiodjango import django_view
+
+    urlconf([path("shop/", include("installed_shop"))])
+    (message,) = check_urlconf()
+    assert message.id == "aiodjango.W003"
+    assert "installed_shop.plain at 'shop/p/' comes from an installed package" in message.msg
+    urlconf([path("shop/", django_view(include("installed_shop")))])
+    assert check_urlconf() == []
+
+
+def test_where_packages_are_installed():
+    import aiohttp
+    import django
+
+    from aiodjango.checks import _is_installed
+
+    assert _is_installed(django.urls.reverse)
+    assert _is_installed(aiohttp.web.View)
+    assert not _is_installed(check_urls.aio_view)
+    assert not _is_installed(check_urls.partial)
+
+
+def test_order_of_installed_apps(settings):
+    settings.INSTALLED_APPS = ["django.contrib.staticfiles", "aiodjango"]
+    (message,) = check_settings()
+    assert message.id == "aiodjango.W001"
+    assert message.hint == "Put 'aiodjango' before 'django.contrib.staticfiles'."
+
+
+def test_an_aio_application_that_does_not_import(settings):
+    settings.AIO_APPLICATION = "tests.commands.nowhere.app"
+    (message,) = check_settings()
+    assert message.id == "aiodjango.E001"
+    assert (
+        "AIO_APPLICATION 'tests.commands.nowhere.app' could not be loaded: No module" in message.msg
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "must be a dotted path such as 'example.wsgi.app', not 5"),
+        (
+            "tests.commands.check_urls.aio_view",
+            "is a function, not an aiohttp.web.Application. Name",
+        ),
+        ("tests.commands.check_urls.fine", "is a list, not an aiohttp.web.Application"),
+    ],
+)
+def test_an_aio_application_that_is_none(settings, value, text):
+    settings.AIO_APPLICATION = value
+    (message,) = check_settings()
+    assert text in message.msg
+
+
+def test_they_run_with_manage_py_check(urlconf):
+    urlconf(check_urls.mismatched)
+    with pytest.raises(SystemCheckError, match=r"aiodjango\.E002"):
+        call_command("check")
+    assert {check_settings, check_urlconf} <= checks.registry.registry.registered_checks
+
+
+def test_reading_checks_imports_no_server():
+    code = (
+        "import sys, django; from django.conf import settings;"
+        "settings.configure(INSTALLED_APPS=['aiodjango']); django.setup();"
+        "print([m for m in sys.modules if m.startswith('aiodjango.') and 'dev' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

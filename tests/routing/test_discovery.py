@@ -1,0 +1,213 @@
+"""Which views of a URLconf are lifted, and what django_view() and annotations leave to Django."""
+
+import functools
+import types
+
+import pytest
+from aiohttp import web
+from asgiref.sync import markcoroutinefunction
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path, re_path
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+import aiodjango
+from aiodjango import django_view, get_aio_routes
+from aiodjango.discovery import is_aio_view, read_urlconf
+
+from . import annotated_views
+
+
+async def aio_view(request):
+    return web.Response()
+
+
+def sync_view(request):
+    return HttpResponse()
+
+
+class AioClassView(web.View):
+    async def get(self):
+        return web.Response()
+
+
+class DjangoView(View):
+    async def get(self, request):
+        return HttpResponse()
+
+
+class Callable:
+    async def __call__(self, request):
+        return web.Response()
+
+
+class Methods:
+    async def aio(self, request):
+        return web.Response()
+
+    def sync(self, request):
+        return HttpResponse()
+
+
+def returning_a_coroutine(request):
+    return aio_view(request)
+
+
+@functools.wraps(aio_view)
+async def wrapped(*args, **kwargs):
+    return await aio_view(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        aio_view,
+        wrapped,
+        functools.partial(aio_view),
+        functools.partial(functools.partial(aio_view)),
+        functools.partial(markcoroutinefunction(Callable())),
+        csrf_exempt(aio_view),
+        markcoroutinefunction(Callable()),
+        markcoroutinefunction(lambda request: aio_view(request)),
+        Methods().aio,
+        AioClassView,
+        annotated_views.aiohttp_request,
+        annotated_views.unknown,
+        annotated_views.nonsense,
+        annotated_views.return_only,
+        annotated_views.Views().aio_method,
+    ],
+)
+def test_lifted(view):
+    assert is_aio_view(view)
+
+
+def _typed(request: HttpRequest): ...
+
+
+async def annotated(request: HttpRequest): ...
+
+
+async def annotated_subclass(request: WSGIRequest): ...
+
+
+@functools.wraps(annotated)
+async def around_annotated(*args, **kwargs):
+    return await annotated(*args, **kwargs)
+
+
+@functools.wraps(DjangoView.as_view())
+async def around_class_view(*args, **kwargs):
+    return await DjangoView.as_view()(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        sync_view,
+        Callable(),
+        Methods().sync,
+        returning_a_coroutine,
+        DjangoView.as_view(),
+        functools.partial(DjangoView.as_view()),
+        csrf_exempt(DjangoView.as_view()),
+        around_class_view,
+        annotated,
+        annotated_subclass,
+        around_annotated,
+        functools.partial(annotated),
+        csrf_exempt(annotated),
+        django_view(aio_view),
+        functools.partial(django_view(aio_view)),
+        annotated_views.http_request,
+        annotated_views.renamed_subclass,
+        annotated_views.dotted,
+        annotated_views.optional,
+        annotated_views.union,
+        annotated_views.with_more,
+        annotated_views.Views().method,
+        HttpResponse,
+    ],
+)
+def test_left_to_django(view):
+    assert not is_aio_view(view)
+
+
+def lifted_paths(urlconf):
+    return [f"/{p.chain}" for p in read_urlconf(urlconf) if p.is_lifted]
+
+
+def test_found_in_every_include():
+    module = types.ModuleType("inner_urls")
+    module.urlpatterns = [path("m/", aio_view)]
+    patterns = [
+        path("a/", aio_view),
+        path("sync/", sync_view),
+        path("list/", include([path("b/", aio_view), path("sync/", sync_view)])),
+        path("tuple/", include(([path("c/", aio_view)], "app"), namespace="n")),
+        path("module/", include(module)),
+        re_path(r"^deep/", include([re_path(r"^er/", include([re_path(r"^d/$", aio_view)]))])),
+    ]
+    assert lifted_paths(patterns) == [
+        "/a/", "/list/b/", "/tuple/c/", "/module/m/", "/^deep/er/d/$",
+    ]  # fmt: skip
+
+
+def test_django_view_leaves_a_whole_include():
+    inner = [path("a/", aio_view), path("deeper/", include([path("b/", aio_view)]))]
+    patterns = [
+        path("shop/", django_view(include(inner))),
+        path("app/", django_view(include((inner, "app"), namespace="n"))),
+        path("x/", aio_view),
+    ]
+    assert lifted_paths(patterns) == ["/x/"]
+
+
+def test_an_include_left_to_django_still_resolves_and_reverses(settings):
+    from django.urls import resolve, reverse
+
+    inner = [path("a/", aio_view, name="a")]
+    urlconf = (path("shop/", django_view(include((inner, "shop")))),)
+    assert resolve("/shop/a/", urlconf).func is aio_view
+    assert reverse("shop:a", urlconf) == "/shop/a/"
+
+
+def test_django_view_leaves_the_view_itself_as_it_was():
+    left = django_view(aio_view)
+    assert lifted_paths([path("a/", left), path("b/", aio_view)]) == ["/b/"]
+    assert left.__name__ == "aio_view"
+
+
+def test_django_view_returns_a_sync_view_unchanged():
+    assert django_view(sync_view) is sync_view
+
+
+def test_django_view_refuses_what_django_could_not_call():
+    with pytest.raises(TypeError, match="AioClassView is a view of aiohttp's"):
+        django_view(AioClassView)
+    with pytest.raises(TypeError, match=r"takes a view or an include\(…\), not 'shop.urls'"):
+        django_view("shop.urls")
+
+
+def test_the_urlconf_is_only_read():
+    patterns = [path("a/", aio_view), path("i/", include([path("b/", aio_view)]))]
+    before = repr(patterns), list(patterns)
+    aiodjango.get_aio_application(lambda e, s: [], urlconf=patterns)
+    assert (repr(patterns), patterns) == before
+
+
+def test_what_is_no_pattern_is_named():
+    with pytest.raises(ImproperlyConfigured, match="holds 'a/': only"):
+        get_aio_routes(["a/"])
+
+
+def test_a_urlconf_without_patterns_is_named():
+    with pytest.raises(ImproperlyConfigured, match=r"tests\.settings"):
+        get_aio_routes("tests.settings")
+
+
+def test_root_urlconf_is_the_default(settings):
+    settings.ROOT_URLCONF = "tests.routing.i18n_urls"
+    assert len(get_aio_routes()) == 5
