@@ -107,20 +107,25 @@ class Chain:
                 (matcher(pattern), extra)
                 for pattern, (_, extra) in zip(self.in_language(language), self.levels, strict=True)
             ]
-        found = []
+        outer = []
+        args: tuple[str | None, ...] = ()
+        kwargs: dict[str, Any] = {}
         strings: dict[str, str] = {}
         for match, extra in matchers:
             matched = match(path)
             if matched is None:
                 return None
+            outer.append((args, kwargs))
             path, args, kwargs, texts = matched
-            found.append((args, {**kwargs, **extra}))
-            strings.update(texts)
+            if extra:
+                kwargs = {**kwargs, **extra}
+            if texts:
+                strings = {**strings, **texts}
         # As URLResolver.resolve() merges: an inner value wins, and the positional values of an
         # outer level survive only where no keyword value exists from that level down.
-        args, kwargs = found.pop()
-        for outer_args, outer_kwargs in reversed(found):
-            kwargs = {**outer_kwargs, **kwargs}
+        for outer_args, outer_kwargs in reversed(outer):
+            if outer_kwargs:
+                kwargs = {**outer_kwargs, **kwargs}
             if not kwargs:
                 args = outer_args + args
         return Captured(args, kwargs, strings)

@@ -1,7 +1,7 @@
 """The lifted routes of a URLconf as resources of an aiohttp router."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiohttp import hdrs, web
 from yarl import URL
@@ -13,13 +13,8 @@ from .language import site_languages
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .views import DjangoState, Handler, LiftedMatch, make_handler
 
-
-class Found(NamedTuple):
-    """A pattern that matches a path."""
-
-    number: int
-    captured: Captured
-    language: str | None
+# A pattern that matches: its number in the table, its values, the language it was read in.
+Found = tuple[int, Captured, str | None]
 
 
 class RouteTable:
@@ -146,9 +141,9 @@ class LiftedRoutes(PlacedResource):
             if path is None or "%" in path or not path.isascii():
                 continue
             captured = chain.match(path)
-            if captured is None or next(self._candidates(path)) != number:
-                continue  # an earlier pattern may match as well
-            yield f"{self.mount}/{path}", (captured, route)
+            # An earlier pattern may match as well.
+            if captured is not None and self._table.index.candidates(path)[0] == number:
+                yield f"{self.mount}/{path}", (captured, route)
 
     def find(self, request: web.Request, place: str) -> LiftedMatch | None:
         """Return the first pattern that matches, if one of those at this place does.
@@ -165,46 +160,45 @@ class LiftedRoutes(PlacedResource):
         if path[0] != "/":
             return None  # `OPTIONS *`
         first = None
-        for found in self._matches(path[1:], request):
-            is_lifted = found.number in self._routes
+        for number, captured, language in self._matches(path[1:], request):
+            route = self._routes.get(number)
             if first is None:
-                if not is_lifted:
+                if route is None:
                     return None  # the order is preserved, and Django comes first
-                first = found
-            if is_lifted and (is_at_root or place in self._table.places[found.number]):
-                return LiftedMatch(first.captured, self._routes[first.number], first.language)
+                first = LiftedMatch(captured, route, language)
+            if route is not None and (is_at_root or place in self._table.places[number]):
+                return first
         return None
 
     def _matches(self, path: str, request: web.Request) -> Iterator[Found]:
+        """The patterns that match, in URLconf order."""
         language: str | None = None
         missed = []  # translated patterns, which may yet match in another language
         is_found = False
-        for number in self._candidates(path):
-            chain = self._table.patterns[number].chain
+        for number in self._table.index.candidates(path):
+            pattern = self._table.patterns[number]
+            if pattern.is_lifted and number not in self._routes:
+                continue
+            chain = pattern.chain
             if chain.is_localized and language is None:
                 language = self._state.choose_language(request, self.mount)
             used = language if chain.is_localized else None
             captured = chain.match(path, used)
             if captured is not None:
                 is_found = True
-                yield Found(number, captured, used)
+                yield number, captured, used
             elif chain.is_translated and not chain.has_language_prefix:
                 missed.append(number)
         if not is_found:
-            yield from self._matches_in_other_languages(path, missed)
+            for number in missed:
+                yield from self._match_in_other_languages(path, number)
 
-    def _matches_in_other_languages(self, path: str, numbers: list[int]) -> Iterator[Found]:
-        for number in numbers:
-            for language in site_languages():
-                captured = self._table.patterns[number].chain.match(path, language)
-                if captured is not None:
-                    yield Found(number, captured, language)
-                    break
-
-    def _candidates(self, path: str) -> Iterator[int]:
-        for number in self._table.index.candidates(path):
-            if number in self._routes or not self._table.patterns[number].is_lifted:
-                yield number
+    def _match_in_other_languages(self, path: str, number: int) -> Iterator[Found]:
+        for language in site_languages():
+            captured = self._table.patterns[number].chain.match(path, language)
+            if captured is not None:
+                yield number, captured, language
+                return
 
 
 class LiftedEntry(IndexEntry):

@@ -2,9 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from django.conf import settings
@@ -53,26 +52,45 @@ class DjangoState:
         """Take the prefix (without a slash at its end) under which the views are reached."""
         self.mount = mount
         forced = settings.FORCE_SCRIPT_NAME
-        self._script_prefix = mount if forced is None else forced
+        self._script_prefix = (mount if forced is None else forced).rstrip("/") + "/"
         # At the root of a site in one language there's nothing to set, and nothing to pay.
-        self.is_default = not (
-            self._script_prefix or self._urlconf or self.choose_language.is_dynamic
+        self.is_default = (
+            self._script_prefix == "/" and not self._urlconf and not self.choose_language.is_dynamic
         )
 
-    @contextmanager
-    def entered(self, request: web.Request, language: str | None) -> Iterator[None]:
-        """Set the state for a view; a connection's next request gets back what was before."""
+    def enter(self, request: web.Request, language: str | None) -> "_Before":
+        """Set the state for a view, and return what was there before.
+
+        language: that the view's path was matched in, if its pattern depends on it.
+        """
+        script_prefix, urlconf = get_script_prefix(), None
+        if script_prefix != self._script_prefix:
+            set_script_prefix(self._script_prefix)
+        if self._urlconf:
+            urlconf = get_urlconf()
+            set_urlconf(self._urlconf)
         if language is None and self.choose_language.is_dynamic:
             language = self.choose_language(request, self.mount)
-        with ExitStack() as stack:
-            stack.callback(set_script_prefix, get_script_prefix())
-            set_script_prefix(self._script_prefix)
-            if self._urlconf:
-                stack.callback(set_urlconf, get_urlconf())
-                set_urlconf(self._urlconf)
-            if language is not None:
-                stack.enter_context(translation.override(language))
-            yield
+        override = None
+        if language is not None:
+            override = translation.override(language)
+            override.__enter__()
+        return _Before(script_prefix, urlconf, override)
+
+    def leave(self, before: "_Before") -> None:
+        """Put back what was there before: a connection's next request may be the host's."""
+        if before.override is not None:
+            before.override.__exit__(None, None, None)
+        if self._urlconf:
+            set_urlconf(before.urlconf)
+        if before.script_prefix != self._script_prefix:
+            set_script_prefix(before.script_prefix)
+
+
+class _Before(NamedTuple):
+    script_prefix: str
+    urlconf: Any
+    override: translation.override | None
 
 
 def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
@@ -87,8 +105,11 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         try:
             if state.is_default and match.language is None:
                 return await call(request)
-            with state.entered(request, match.language):
+            before = state.enter(request, match.language)
+            try:
                 return await call(request)
+            finally:
+                state.leave(before)
         except Http404 as error:
             raise web.HTTPNotFound from error
         except PermissionDenied as error:
