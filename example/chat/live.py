@@ -1,0 +1,214 @@
+"""The live half: coroutine views. Each gets an aiohttp request and gives an aiohttp response."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.shortcuts import aget_object_or_404
+
+from .broadcast import Subscription, broadcast
+from .forms import MessageForm
+from .history import PAGE_SIZE, as_page, select_page
+from .identity import aget_user, is_same_origin
+from .models import Message, Room
+from .presence import presence
+
+FEED = "feed"  # the channel of everything that happens in any room
+HEARTBEAT = 20  # seconds between signs of life, which find connections that died unnoticed
+PATIENCE = 10  # seconds that a reader may keep us waiting before it is let go
+
+
+def room_channel(slug: str) -> str:
+    return f"room:{slug}"
+
+
+# ---- The history, as JSON ----
+
+
+async def history(request: web.Request, slug: str) -> web.Response:
+    """A page of messages: the latest, or those `?before=` or `?after=` the message with that id."""
+    try:
+        marks = {
+            name: int(request.query[name]) for name in ("before", "after") & request.query.keys()
+        }
+    except ValueError:
+        raise web.HTTPBadRequest(text="before and after are message ids.") from None
+    room = await aget_object_or_404(Room, slug=slug)
+    page = as_page([message async for message in select_page(room, **marks)])
+    return web.json_response(page)
+
+
+# ---- A room's WebSocket ----
+
+
+async def socket(request: web.Request, slug: str) -> web.WebSocketResponse:
+    """What is said in a room. Everybody may listen; to speak one has to be logged in."""
+    if not is_same_origin(request):
+        raise web.HTTPForbidden(text="This WebSocket is for the site's own pages.")
+    room = await aget_object_or_404(Room, slug=slug)
+    user = await aget_user(request)
+    name = user.get_username()  # "" for a guest
+
+    ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=64 * 1024)
+    await ws.prepare(request)
+    async with broadcast.subscribe(room_channel(slug)) as events:
+        sending = asyncio.create_task(send_events(request, ws, events))
+        presence.enter(slug, name)
+        try:
+            await announce_presence(slug)
+            async for message in ws:
+                if message.type is not WSMsgType.TEXT:
+                    break
+                await receive(ws, room, user, message.data)
+        except ConnectionResetError:
+            pass  # the browser left while we answered
+        finally:
+            sending.cancel()
+            presence.leave(slug, name)
+            await announce_presence(slug)
+    return ws
+
+
+async def send_events(
+    request: web.Request, ws: web.WebSocketResponse, events: Subscription
+) -> None:
+    """Pass events on until there are no more, or until the browser has stopped reading."""
+    try:
+        async for event in events:
+            async with asyncio.timeout(PATIENCE):
+                await ws.send_str(event)
+        async with asyncio.timeout(PATIENCE):
+            await ws.close(code=WSCloseCode.TRY_AGAIN_LATER)
+    except (TimeoutError, ConnectionResetError):
+        hang_up(request)
+
+
+def hang_up(request: web.Request) -> None:
+    """Cut the connection: a polite goodbye would wait behind all that was not read."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def receive(
+    ws: web.WebSocketResponse, room: Room, user: AbstractBaseUser | AnonymousUser, data: str
+) -> None:
+    """Act on what the browser sent: a message, or that somebody is typing one."""
+    try:
+        content = json.loads(data)
+        kind, ref = content["type"], content.get("ref")
+    except (ValueError, TypeError, KeyError):
+        await send_error(ws, "That was not understood.")
+        return
+    if not user.is_authenticated:
+        await send_error(ws, "Log in to take part.", ref)
+    elif kind == "typing":
+        await announce_typing(room, user)
+    elif kind == "message":
+        await say(ws, room, user, content)
+
+
+async def send_error(ws: web.WebSocketResponse, text: str, ref: str | None = None) -> None:
+    await ws.send_json({"type": "error", "text": text, "ref": ref})
+
+
+async def say(
+    ws: web.WebSocketResponse, room: Room, user: AbstractBaseUser, content: dict[str, Any]
+) -> None:
+    form = MessageForm(content)  # forms touch no database, so they work on the event loop too
+    if not form.is_valid():
+        problems = [str(text) for texts in form.errors.values() for text in texts]
+        await send_error(ws, " ".join(problems), content.get("ref"))
+        return
+    # A browser that lost its connection may say the same thing again: `ref` tells.
+    message, created = await Message.objects.select_related("room", "author").aget_or_create(
+        author=user,
+        ref=form.cleaned_data["ref"],
+        defaults={"room": room, "text": form.cleaned_data["text"]},
+    )
+    if created:
+        await announce_message(message)
+    else:
+        await ws.send_json(message.as_dict())
+
+
+async def announce_typing(room: Room, user: AbstractBaseUser) -> None:
+    event = {"type": "typing", "user": user.get_username()}
+    await broadcast.publish(room_channel(room.slug), json.dumps(event))
+
+
+async def announce_message(message: Message) -> None:
+    event = message.as_dict()
+    await broadcast.publish(room_channel(message.room.slug), json.dumps(event))
+    await broadcast.publish(FEED, feed_event(event, message.id))
+
+
+async def announce_presence(slug: str) -> None:
+    event = presence_event(slug)
+    await broadcast.publish(room_channel(slug), json.dumps(event))
+    await broadcast.publish(FEED, feed_event(event))
+
+
+def presence_event(slug: str) -> dict[str, Any]:
+    return {
+        "type": "presence",
+        "room": slug,
+        "people": presence.people(slug),
+        "guests": presence.guests(slug),
+    }
+
+
+# ---- The feed of all rooms, as server-sent events ----
+
+
+async def feed(request: web.Request) -> web.StreamResponse:
+    """New messages and who is where. A browser that comes back gets what it missed first."""
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",  # nginx: pass each event on at once
+        }
+    )
+    await response.prepare(request)
+    async with broadcast.subscribe(FEED) as events:
+        try:
+            await response.write((await catch_up(request)).encode())
+            async for event in with_heartbeat(events):
+                async with asyncio.timeout(PATIENCE):
+                    await response.write(event.encode())
+        except (TimeoutError, ConnectionResetError):
+            hang_up(request)
+    return response
+
+
+async def catch_up(request: web.Request) -> str:
+    """Who is where now, and the latest messages after the last one that the browser has seen."""
+    events = [feed_event(presence_event(slug)) for slug in presence.rooms()]
+    mark = request.headers.get("Last-Event-ID") or request.query.get("after", "")
+    if mark.isdecimal():
+        missed = Message.objects.filter(id__gt=int(mark)).select_related("room", "author")
+        latest = [message async for message in missed.order_by("-id")[:PAGE_SIZE]]
+        events += [feed_event(message.as_dict(), message.id) for message in reversed(latest)]
+    return "retry: 2000\n\n" + "".join(events)
+
+
+async def with_heartbeat(events: Subscription) -> AsyncIterator[str]:
+    """The events, with a comment in quiet times: writing is how one notices a reader that left."""
+    while True:
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                event = await anext(events)
+        except TimeoutError:
+            event = ": still here\n\n"
+        except StopAsyncIteration:
+            return
+        yield event
+
+
+def feed_event(event: dict[str, Any], mark: int | None = None) -> str:
+    """An event in the format of `text/event-stream`; the browser comes back with its last mark."""
+    place = "" if mark is None else f"id: {mark}\n"
+    return f"{place}data: {json.dumps(event)}\n\n"

@@ -1,0 +1,106 @@
+"""The example site in a process of its own, as people run it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
+
+GUNICORN = (
+    "-m",
+    "gunicorn",
+    "example.wsgi:app",
+    "--worker-class=aiohttp.GunicornWebWorker",
+    "--graceful-timeout=20",
+    "--no-control-socket",
+    "--bind=127.0.0.1:{port}",
+)
+EMBEDDED = ("-m", "example.embedded", "--port={port}")
+# gunicorn says where it listens, and so does aiohttp.
+LISTENING = re.compile(r"(?:Listening at|Running on) ?:? http://127\.0\.0\.1:(\d+)")
+
+
+def environment(database: Path) -> dict[str, str]:
+    """The environment of a process that runs the example on a database of its own."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "example.settings",
+        "EXAMPLE_DATABASE": str(database),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def manage(database: Path, *arguments: str) -> str:
+    """Run manage.py and return what it printed."""
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(database),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Server:
+    """A server that can be stopped and started again at the same address."""
+
+    def __init__(self, command: tuple[str, ...], database: Path, log: Path) -> None:
+        self.command = command
+        self.database = database
+        self.log = log
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *(part.format(port=self.port) for part in self.command)],
+                cwd=ROOT,
+                env=environment(self.database),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        end = time.monotonic() + DEADLINE
+        while not (found := LISTENING.search(self.log.read_text())):
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise RuntimeError(f"the server did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+        self.port = int(found[1])
+
+    def stop(self) -> None:
+        """End the server as an operator does; it must neither complain nor leave anything."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(DEADLINE)
+        finally:
+            left_behind = self.kill()
+        output = self.log.read_text()
+        assert code == 0, output
+        assert not left_behind, output
+        assert "Traceback" not in output, output
+
+    def kill(self) -> bool:
+        """Kill what is left of the server; tell whether there was anything."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.process.wait()
+        return True
