@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import typing
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 # An annotation that needs more names than this isn't a request's type.
@@ -27,7 +27,10 @@ def first_parameter_is(view: Any, kind: type) -> bool:
 
 def _first_annotation(view: Any) -> Any:
     options: dict[str, Any] = {"follow_wrapped": False}
-    if sys.version_info >= (3, 14):
+    if sys.version_info < (3, 14):
+        if isinstance(view, FunctionType) and not view.__annotations__:
+            return None  # the usual case, without the cost of a signature
+    else:
         # There, reading an annotation evaluates it, which fails for type checkers' names.
         import annotationlib
 

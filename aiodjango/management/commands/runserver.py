@@ -1,0 +1,144 @@
+"""``manage.py runserver``: Django's own command, with aiohttp behind it."""
+
+import os
+import signal
+import sys
+import threading
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import django
+from django.apps import apps
+from django.conf import settings
+from django.core.management.base import CommandParser
+
+import aiodjango
+from aiodjango.devserver import (
+    EXIT_GRACE,
+    DevelopmentServer,
+    ListeningSocket,
+    get_internal_aio_application,
+)
+from aiodjango.subapp import lifted_routes
+
+if TYPE_CHECKING or (apps.apps_ready and apps.is_installed("django.contrib.staticfiles")):
+    from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
+else:
+    from django.core.management.commands.runserver import Command as DjangoCommand
+
+
+class Command(DjangoCommand):
+    help = (
+        "Starts a development server for the whole project: coroutine views on aiohttp, "
+        "everything else in Django."
+    )
+
+    # What Django's handle() makes of the address.
+    addr: str
+    _raw_ipv6: bool
+
+    use_aio = True
+    server: DevelopmentServer | None = None
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--noaio",
+            action="store_false",
+            dest="use_aio",
+            help="Runs Django's own development server: no coroutine view is on aiohttp.",
+        )
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        code = 1
+        try:
+            super().run_from_argv(argv)
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            raise
+        finally:
+            if self.server is not None:
+                _limit_exit(code)
+
+    def run(self, **options: Any) -> None:
+        self.use_aio = options["use_aio"]
+        if not self.use_aio:
+            super().run(**options)
+            return
+        self.server_cls = ListeningSocket
+        if not options["use_reloader"] and threading.current_thread() is threading.main_thread():
+            # As the autoreloader does.
+            signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))
+        try:
+            super().run(**options)
+        except KeyboardInterrupt:
+            sys.exit(0)
+        finally:
+            # The autoreloader leaves in the main thread while another one serves.
+            if self.server is not None:
+                self.server.stop()
+
+    def get_handler(self, *args: Any, **options: Any) -> Any:
+        """Return what the server class serves: a `DevelopmentServer`, with --noaio Django's."""
+        if not self.use_aio:
+            return super().get_handler(*args, **options)
+        # Without the staticfiles app there are no such options.
+        use_static = options.get("use_static_handler", False) and (
+            settings.DEBUG or options["insecure_serving"]
+        )
+        self.server = DevelopmentServer(
+            get_internal_aio_application(),
+            use_threading=options["use_threading"],
+            use_static=use_static,
+        )
+        return self.server
+
+    def on_bind(self, server_port: int) -> None:
+        if self.server is None:
+            super().on_bind(server_port)
+            return
+        if self._raw_ipv6:
+            address = f"[{self.addr}]"
+        else:
+            address = "0.0.0.0" if self.addr == "0" else self.addr
+        quit_command = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
+        lifted = len(lifted_routes(self.server.app))
+        views = "1 coroutine view is" if lifted == 1 else f"{lifted} coroutine views are"
+        self.stdout.write(
+            f"{datetime.now():%B %d, %Y - %X}\n"
+            f"Django version {django.get_version()}, aiodjango version {aiodjango.__version__}, "
+            f"using settings {settings.SETTINGS_MODULE!r}\n"
+            f"Starting aiodjango development server at {self.protocol}://{address}:{server_port}/\n"
+            f"{views} lifted onto aiohttp, Django answers everything else.\n"
+            f"Quit the server with {quit_command}."
+        )
+        if os.environ.get("DJANGO_RUNSERVER_HIDE_WARNING") != "true":
+            self.stdout.write(
+                self.style.WARNING(
+                    "WARNING: This is a development server. Do not use it in a production "
+                    "setting. Use gunicorn with aiohttp's worker instead:\n"
+                    "gunicorn <module>:<application> "
+                    "--worker-class aiohttp.GunicornWebWorker"
+                )
+            )
+        # A reader at the other end of a pipe should see the address now.
+        self.stdout.flush()
+
+
+def _limit_exit(code: int) -> None:
+    """Let the other threads of this process hold up its end for a moment only.
+
+    Executors (asyncio's, asgiref's) join their threads when the interpreter exits: a busy one
+    would delay a reload until it is done.
+    """
+    if threading.active_count() > 1:
+        timer = threading.Timer(EXIT_GRACE / 2, _leave, (code,))
+        timer.daemon = True
+        timer.start()
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
