@@ -26,7 +26,7 @@ def get_aio_application(
 ) -> web.Application:
     """Return an aiohttp application of a URLconf's coroutine views, with Django behind them.
 
-    The same as setup() on an empty application; the parameters are described there.
+    The same as :func:`setup` on an empty application; the parameters are described there.
     """
     app = web.Application()
     setup(
@@ -53,19 +53,19 @@ def setup(
 ) -> None:
     """Add a URLconf's coroutine views to an application, and Django behind all its routes.
 
-    app: may have routes already, and get more later.
-    wsgi: the WSGI application that answers what no route takes; None for Django's
-        get_wsgi_application().
-    include_static: serve STATIC_ROOT at STATIC_URL from the event loop.
-    include_media: serve MEDIA_ROOT at MEDIA_URL from the event loop.
-    urlconf: where the coroutine views come from, and what reverse() reads in them: dotted path,
-        module or list of patterns; None for ROOT_URLCONF.
-    preserve_order: leave to Django each path that a sync pattern takes before the coroutine
+    :param app: may have routes already, and get more later.
+    :param wsgi: the WSGI application that answers what no route takes; None for Django's
+        ``get_wsgi_application()``.
+    :param include_static: serve STATIC_ROOT at STATIC_URL from the event loop.
+    :param urlconf: where the coroutine views come from, and what ``reverse()`` reads in them:
+        dotted path, module or list of patterns; None for ROOT_URLCONF.
+    :param preserve_order: leave to Django each path that a sync pattern takes before the coroutine
         view's pattern in the URLconf. Without it coroutine views come first.
-    fallback_options: those of aiodjango.gateway.Gateway.
-
-    Raises RuntimeError for an application that is running or has a fallback already, and
-    ImproperlyConfigured where a coroutine view doesn't fit its URL pattern.
+    :param include_media: serve MEDIA_ROOT at MEDIA_URL from the event loop.
+    :param fallback_options: the options of the fallback, as ``threads=16``.
+    :raises RuntimeError: for an application that is running or has a fallback already.
+    :raises django.core.exceptions.ImproperlyConfigured: where a coroutine view doesn't fit its URL
+        pattern, or a setting is missing.
     """
     if app.pre_frozen:
         raise RuntimeError("setup() has to come before the application is started or mounted.")
@@ -85,7 +85,8 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
     """Return an application of a URLconf's coroutine views alone, to be mounted.
 
     What its routes don't take goes to the Django of the application around it, if that has one.
-    urlconf: as in setup().
+
+    :param urlconf: as in :func:`setup`.
     """
     app = web.Application()
     app.add_routes(get_aio_routes(urlconf))
@@ -94,9 +95,9 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
 
 
 def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
-    """Return a URLconf's coroutine views as route definitions, for Application.add_routes().
+    """Return a URLconf's coroutine views as route definitions, for ``Application.add_routes()``.
 
-    urlconf: as in setup().
+    :param urlconf: as in :func:`setup`.
     """
     _set_up_django()
     return [*_route_table(urlconf).route_defs()]
@@ -105,8 +106,10 @@ def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
 def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> FallbackMiddleware:
     """Return an aiohttp middleware that passes to Django what no route takes.
 
-    Append its `cleanup_ctx` to the application's, so that its threads end with the application.
-    fallback_options: those of aiodjango.gateway.Gateway.
+    Append its ``cleanup_ctx`` to the application's, so that its threads end with the application.
+
+    :param wsgi: the WSGI application.
+    :param fallback_options: the options of the fallback, as ``threads=16``.
     """
     return FallbackMiddleware(Fallback(wsgi, **fallback_options))
 

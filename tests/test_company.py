@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 from aiohttp import web
@@ -16,6 +17,7 @@ from aiodjango import (
     get_aio_subapp,
     setup,
 )
+from tests.deploy.server import until
 
 
 def saying(text, status=200):
@@ -312,12 +314,24 @@ def test_unknown_options_are_named():
 
 
 async def test_figures_of_the_fallback(aiohttp_client):
-    app = get_aio_application()
+    may_end = threading.Event()
+
+    def wsgi(environ, start_response):
+        may_end.wait()
+        start_response("204 No Content", [])
+        return []
+
+    app = get_aio_application(wsgi, urlconf=[], threads=1)
     client = await aiohttp_client(app)
-    assert (await client.get("/sync/")).status == 200
     fallback = app[FALLBACK]
-    figures = [fallback.busy, fallback.pending, fallback.shed, fallback.abandoned]
-    assert figures == [0, 0, 0, 0]
+    requests = [asyncio.create_task(client.get("/")) for _ in range(3)]
+    try:
+        await until(lambda: (fallback.busy, fallback.pending) == (1, 2))
+    finally:
+        may_end.set()
+    assert [response.status for response in await asyncio.gather(*requests)] == [204] * 3
+    await until(lambda: (fallback.busy, fallback.pending) == (0, 0))
+    assert (fallback.shed, fallback.abandoned) == (0, 0)
 
 
 async def test_options_of_the_whole_server_reach_django(aiohttp_server):
