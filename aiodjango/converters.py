@@ -107,25 +107,25 @@ class Chain:
                 (matcher(pattern), extra)
                 for pattern, (_, extra) in zip(self.in_language(language), self.levels, strict=True)
             ]
-        outer = []
         args: tuple[str | None, ...] = ()
         kwargs: dict[str, Any] = {}
         strings: dict[str, str] = {}
+        outer = []
         for match, extra in matchers:
+            if args or kwargs:
+                outer.append((args, kwargs))
             matched = match(path)
             if matched is None:
                 return None
-            outer.append((args, kwargs))
             path, args, kwargs, texts = matched
             if extra:
                 kwargs = {**kwargs, **extra}
             if texts:
-                strings = {**strings, **texts}
+                strings = {**strings, **texts} if strings else texts
         # As URLResolver.resolve() merges: an inner value wins, and the positional values of an
         # outer level survive only where no keyword value exists from that level down.
         for outer_args, outer_kwargs in reversed(outer):
-            if outer_kwargs:
-                kwargs = {**outer_kwargs, **kwargs}
+            kwargs = {**outer_kwargs, **kwargs}
             if not kwargs:
                 args = outer_args + args
         return Captured(args, kwargs, strings)
@@ -212,23 +212,27 @@ def _in_language(pattern: Any, language: str | None, *, is_endpoint: bool) -> An
 def matcher(pattern: Any) -> Matcher:
     """Return the function that matches one level, its strings included."""
     if type(pattern) is RoutePattern and pattern.converters:
-        return partial(_match_route, pattern)
+        return _route_matcher(pattern)
     return partial(_match_pattern, pattern)
 
 
-def _match_route(pattern: RoutePattern, path: str) -> Matched | None:
-    # RoutePattern.match(), which doesn't tell the strings.
-    found = pattern.regex.search(path)
-    if found is None:
-        return None
-    strings = found.groupdict()
-    kwargs = {}
-    for name, text in strings.items():
+def _route_matcher(pattern: RoutePattern) -> Matcher:
+    """RoutePattern.match(), which doesn't tell the strings."""
+    search = pattern.regex.search
+    converters = [(name, c.to_python) for name, c in pattern.converters.items()]
+
+    def match(path: str) -> Matched | None:
+        found = search(path)
+        if found is None:
+            return None
+        strings = found.groupdict()
         try:
-            kwargs[name] = pattern.converters[name].to_python(text)
+            kwargs = {name: to_python(strings[name]) for name, to_python in converters}
         except ValueError:
             return None
-    return path[found.end() :], (), kwargs, strings
+        return path[found.end() :], (), kwargs, strings
+
+    return match
 
 
 def _match_pattern(pattern: Any, path: str) -> Matched | None:
