@@ -1,0 +1,155 @@
+"""The body of a request, received on the event loop: in memory first, then in a temporary file."""
+
+import asyncio
+import io
+import tempfile
+from typing import IO, NamedTuple
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+# How often (seconds) a body that takes long is looked after.
+WATCH_INTERVAL = 1.0
+
+
+class BodyTooLarge(Exception):
+    """The body is, or says that it will be, larger than the limit."""
+
+
+class BodyMalformed(Exception):
+    """The body breaks its own framing or coding."""
+
+
+class ClientLeft(Exception):
+    """The connection ended before the request did."""
+
+
+class Body(NamedTuple):
+    """A complete body, ready to be read from its start, to be closed by whoever gets it."""
+
+    file: IO[bytes]
+    length: int
+    # aiohttp has undone the Content-Encoding.
+    decoded: bool
+
+
+async def receive_body(request: web.BaseRequest, *, max_size: int, memory_limit: int) -> Body:
+    """Receive the whole body of `request`, whatever the sender's pace.
+
+    At most `memory_limit` bytes stay in memory (beside the connection's own buffer), the rest is
+    written to a temporary file off the loop. aiohttp's `client_max_size` plays no part.
+
+    Raises BodyTooLarge above `max_size` bytes (as soon as that is known), BodyMalformed, and
+    ClientLeft when the connection ends first.
+    """
+    if request.content_length is not None and request.content_length > max_size:
+        raise BodyTooLarge
+    content = request.content
+    spool = _Spool(memory_limit)
+    try:
+        if content.at_eof():
+            # A middleware has read it already: aiohttp keeps what request.read() gave.
+            await spool.write(await request.read())
+        with _Watch(request):
+            while chunk := await content.readany():
+                if spool.length + len(chunk) > max_size:
+                    raise BodyTooLarge
+                await spool.write(chunk)
+        file = await spool.finish()
+    except BaseException as error:
+        spool.discard()
+        if isinstance(error, web.RequestPayloadError | HttpProcessingError):
+            raise BodyMalformed from error
+        # aiohttp reports a lost connection as whatever ended it, or as its own RuntimeError.
+        if isinstance(error, Exception) and request.transport is None:
+            raise ClientLeft from error
+        raise
+    return Body(file, spool.length, content.total_compressed_bytes is not None)
+
+
+def close_off_loop(file: IO[bytes]) -> None:
+    """Close a file that may be large: the kernel takes its time to free a temporary one."""
+    if isinstance(file, io.BytesIO):
+        file.close()
+        return
+    try:
+        asyncio.get_running_loop().run_in_executor(None, file.close)
+    except RuntimeError:  # the loop is about to close, its executor has gone
+        file.close()
+
+
+class _Watch:
+    """Breaks off a body when the connection's parser has given up on it without telling.
+
+    aiohttp's parser in C leaves a body that breaks its framing waiting for ever; what can be seen
+    is that its complaint is queued as the connection's next message, which cannot have come yet.
+    """
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if not self._request.content.is_eof():
+            self._start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _start(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        content = self._request.content
+        has_complained = getattr(self._request.protocol, "_messages", None)
+        if has_complained and not content.is_eof():
+            content.set_exception(web.RequestPayloadError("malformed"))
+        else:
+            self._start()
+
+
+class _Spool:
+    """Gathers chunks; hands them to a temporary file, in a thread, when they weigh too much."""
+
+    def __init__(self, memory_limit: int) -> None:
+        self.length = 0
+        self._memory_limit = memory_limit
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._file: IO[bytes] | None = None
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        self.length += len(chunk)
+        if self._held > self._memory_limit:
+            await self._flush()
+
+    async def finish(self) -> IO[bytes]:
+        if self._file is None:
+            return io.BytesIO(b"".join(self._chunks))
+        await self._flush()
+        self._file.seek(0)
+        return self._file
+
+    def discard(self) -> None:
+        """Close the file, after a write that may still be under way in its thread."""
+        if self._file is None:
+            return
+        if self._writing is None:
+            close_off_loop(self._file)
+        else:
+            self._writing.add_done_callback(lambda _: self.discard())
+            self._writing = None
+
+    async def _flush(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets the body closes it
+        chunks, self._chunks, self._held = self._chunks, [], 0
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._file.writelines, chunks)
+        # Shielded: a cancelled request must not lose sight of a thread that uses its file.
+        await asyncio.shield(self._writing)
+        self._writing = None

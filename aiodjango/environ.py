@@ -1,0 +1,188 @@
+"""What a WSGI application is told of a request: the environ of PEP 3333.
+
+Everything here runs on the event loop, is pure, and takes what it needs from the parsed request.
+"""
+
+import ipaddress
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
+
+from .filewrapper import FileWrapper
+
+# The same for every request; copied, which is cheaper than building it.
+_BASE: Mapping[str, Any] = {
+    "wsgi.version": (1, 0),
+    "wsgi.multithread": True,
+    # A server cannot know how many processes were started beside it: this is the safe answer.
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,
+    "wsgi.file_wrapper": FileWrapper,
+    "SERVER_SOFTWARE": SERVER_SOFTWARE,
+}
+
+# How a proxy says that its client came over TLS (the names and values that gunicorn knows).
+_SECURE_HEADERS = (
+    ("HTTP_X_FORWARDED_PROTO", "X-Forwarded-Proto", "https"),
+    ("HTTP_X_FORWARDED_PROTOCOL", "X-Forwarded-Protocol", "ssl"),
+    ("HTTP_X_FORWARDED_SSL", "X-Forwarded-Ssl", "on"),
+)
+
+
+class SchemeConflict(Exception):
+    """Headers that name the scheme of the client's connection contradict each other."""
+
+
+class TrustedProxies:
+    """The peers that may say by a header under which scheme their client came.
+
+    `allowed` is a comma-separated list of addresses and networks; "*" stands for every peer.
+    Peers on a unix socket have no address and are always trusted. Raises ValueError for an entry
+    that is neither an address nor a network.
+    """
+
+    def __init__(self, allowed: str) -> None:
+        entries = [entry.strip() for entry in allowed.split(",") if entry.strip()]
+        self._everyone = "*" in entries
+        try:
+            self._networks = [ipaddress.ip_network(entry) for entry in entries if entry != "*"]
+        except ValueError as error:
+            raise ValueError(f"forwarded_allow_ips: {error}") from None
+        # Asked for each request that carries such a header, of few peers.
+        self._allows = lru_cache(maxsize=1024)(self._contains)
+
+    def trusts(self, peername: object, sockname: object) -> bool:
+        """Whether the peer at `peername`, connected to our `sockname`, may be believed."""
+        if self._everyone or isinstance(sockname, str | bytes):
+            return True
+        # A TCP peer that has gone already may have no name any more: it is nobody we know.
+        return isinstance(peername, tuple | list) and self._allows(str(peername[0]))
+
+    def _contains(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        # A socket that listens on both families names an IPv4 peer in IPv6 clothes.
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        return any(ip in network for network in self._networks)
+
+
+def build_environ(
+    request: web.BaseRequest, script_name: str, proxies: TrustedProxies
+) -> dict[str, Any]:
+    """The environ of `request`, all but wsgi.input and the length of a body that was received.
+
+    `script_name` is the mount as decoded text, without a trailing slash. Raises
+    SchemeConflict when a trusted proxy contradicts itself about the client's scheme.
+    """
+    environ = dict(_BASE)
+    environ["wsgi.errors"] = sys.stderr
+    environ["REQUEST_METHOD"] = request.method
+    major, minor = request.version
+    environ["SERVER_PROTOCOL"] = f"HTTP/{major}.{minor}"
+    _add_headers(environ, request)
+    _add_target(environ, request.raw_path, script_name)
+    _add_addresses(environ, request, proxies)
+    return environ
+
+
+def _add_headers(environ: dict[str, Any], request: web.BaseRequest) -> None:
+    for raw_name, raw_value in request.raw_headers:
+        key = _header_key(raw_name)
+        if key is None:
+            continue
+        value = raw_value.decode("latin-1")
+        if key in environ:
+            # RFC 9110 section 5.3 joins by a comma; Cookie alone has a syntax of its own.
+            separator = "; " if key == "HTTP_COOKIE" else ","
+            value = f"{environ[key]}{separator}{value}"
+        environ[key] = value
+
+
+@lru_cache(maxsize=1024)
+def _header_key(raw_name: bytes) -> str | None:
+    """The environ's key for a header, None when the application must not see it."""
+    # "X_User" and "X-User" would share a key, and proxies guard only the second spelling.
+    if b"_" in raw_name:
+        return None
+    name = raw_name.decode("latin-1").upper().replace("-", "_")
+    if name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        return name
+    # The body is handed over with the coding taken off: only its length describes it now.
+    if name == "TRANSFER_ENCODING":
+        return None
+    return "HTTP_" + name
+
+
+def _add_target(environ: dict[str, Any], target: str, script_name: str) -> None:
+    environ["RAW_URI"] = target
+    if not target.isascii():
+        target = target.encode("utf-8", "surrogateescape").decode("latin-1")
+    if not target.startswith("/") and "://" in target:
+        # RFC 9112 section 3.2.2: the host of an absolute-form target replaces the Host header.
+        authority, target = _split_absolute(target)
+        environ["HTTP_HOST"] = authority
+    path, _, environ["QUERY_STRING"] = target.partition("?")
+    if "%" in path:
+        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+    if not script_name.isascii():
+        script_name = script_name.encode().decode("latin-1")
+    environ["SCRIPT_NAME"] = script_name
+    environ["PATH_INFO"] = path[len(script_name) :]
+
+
+def _split_absolute(target: str) -> tuple[str, str]:
+    """Split "http://user@host:80/path?query" into "host:80" and "/path?query"."""
+    rest = target.partition("://")[2]
+    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    authority, target = rest[:end], rest[end:]
+    if not target.startswith("/"):
+        target = "/" + target
+    return authority.rpartition("@")[2], target
+
+
+def _add_addresses(
+    environ: dict[str, Any], request: web.BaseRequest, proxies: TrustedProxies
+) -> None:
+    peername, sockname = request.protocol.peername, request.protocol.sockname
+    scheme = _scheme(environ, request, proxies)
+    environ["wsgi.url_scheme"] = scheme
+    environ["REMOTE_ADDR"] = request.remote or ""
+    if isinstance(peername, tuple):
+        environ["REMOTE_PORT"] = str(peername[1])
+    if isinstance(sockname, tuple):
+        environ["SERVER_NAME"] = str(sockname[0])
+        environ["SERVER_PORT"] = str(sockname[1])
+    else:
+        # A unix socket has neither: the name by which the client asked is as near as can be.
+        name, port = _split_host(environ.get("HTTP_HOST", ""))
+        environ["SERVER_NAME"] = name or "localhost"
+        environ["SERVER_PORT"] = port or ("443" if scheme == "https" else "80")
+
+
+def _split_host(host: str) -> tuple[str, str]:
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit():
+        return name.strip("[]"), port
+    return host.strip("[]"), ""
+
+
+def _scheme(environ: dict[str, Any], request: web.BaseRequest, proxies: TrustedProxies) -> str:
+    said = {
+        "https" if value == secure else "http"
+        for key, name, secure in _SECURE_HEADERS
+        if key in environ
+        for value in request.headers.getall(name)
+    }
+    if not said or not proxies.trusts(request.protocol.peername, request.protocol.sockname):
+        return request.scheme
+    if len(said) > 1:
+        raise SchemeConflict
+    return said.pop()

@@ -1,0 +1,196 @@
+"""What a worker thread hands over, and the aiohttp response that it becomes on the loop.
+
+A reply is immutable. It owns what it carries: either its response is made and used, or it is
+discarded.
+"""
+
+import asyncio
+import io
+import os
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn, Protocol
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from .streams import Stream, StreamBroken
+
+# How much of a file that cannot be sent by the kernel is read at once.
+FILE_BLOCK = 256 * 1024
+
+
+class Head(NamedTuple):
+    """A status line and headers that are fit to be sent."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    # The Content-Length that the application gave.
+    length: int | None
+    # The application asked for the connection to be closed.
+    close: bool = False
+
+    def with_length(self, length: int) -> "Head":
+        """This head, with a Content-Length that the application did not give."""
+        headers = [*self.headers, ("Content-Length", str(length))]
+        return self._replace(headers=headers, length=length)
+
+
+class Reply(Protocol):
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response to return for `request`."""
+
+    def discard(self) -> None:
+        """Give up what the reply holds: it will not be sent."""
+
+
+class WholeReply(NamedTuple):
+    """A body that is all there; None where there must not be one (HEAD, 204, 304)."""
+
+    head: Head
+    body: bytes | None
+
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
+        status, reason, headers, length, close = self.head
+        response = web.Response(status=status, reason=reason, headers=headers, body=self.body)
+        # A body shorter than announced: the end of the connection is all that can tell.
+        if close or (length is not None and self.body is not None and len(self.body) < length):
+            response.force_close()
+        return response
+
+    def discard(self) -> None:
+        pass
+
+
+class FileReply(NamedTuple):
+    """Part of a regular file, by a descriptor of the reply's own."""
+
+    head: Head
+    file: io.FileIO
+    offset: int
+    size: int
+
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
+        return _FileResponse(self)
+
+    def discard(self) -> None:
+        self.file.close()
+
+
+class StreamReply(NamedTuple):
+    """A body that is still being made."""
+
+    head: Head
+    stream: Stream
+
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.stream.is_whole:
+            # It ended while it was on its way here: no need to treat it as a stream.
+            body = self.stream.take_whole()
+            return WholeReply(self.head, body).response(request)
+        return _StreamResponse(self)
+
+    def discard(self) -> None:
+        self.stream.abandon()
+
+
+class _SelfSending(web.StreamResponse):
+    """A response that sends its body when it is prepared, as aiohttp's own FileResponse does.
+
+    Until then middlewares may still change its headers, or answer with something else.
+    """
+
+    def __init__(self, reply: "FileReply | StreamReply") -> None:
+        head = reply.head
+        super().__init__(status=head.status, reason=head.reason, headers=head.headers)
+        if head.close:
+            self.force_close()
+        self._discard: Callable[[], None] | None = reply.discard
+        # What did not pass through aiohttp's writer.
+        self._sent_beside = 0
+
+    @property
+    def body_length(self) -> int:
+        return super().body_length + self._sent_beside
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        discard, self._discard = self._discard, None
+        if discard is None:
+            return await super().prepare(request)
+        try:
+            if self.content_length is None and request.version < (1, 1):
+                # Only the end of the connection ends such a body.
+                self.force_close()
+            writer = await super().prepare(request)
+            await self._send_body(request)
+            await self.write_eof()
+        finally:
+            discard()
+        return writer
+
+    async def _send_body(self, request: web.BaseRequest) -> None:
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        if self._discard is not None:
+            self._discard()
+
+
+class _StreamResponse(_SelfSending):
+    def __init__(self, reply: StreamReply) -> None:
+        super().__init__(reply)
+        self._stream = reply.stream
+
+    async def _send_body(self, request: web.BaseRequest) -> None:
+        timer = self._stream.start_reading()
+        try:
+            while chunk := await self._stream.read():
+                await self.write(chunk)
+        except StreamBroken:
+            _break_off(request)
+        finally:
+            timer.cancel()
+
+
+class _FileResponse(_SelfSending):
+    def __init__(self, reply: FileReply) -> None:
+        super().__init__(reply)
+        self._file = reply
+
+    async def _send_body(self, request: web.BaseRequest) -> None:
+        reply = self._file
+        sent = 0 if self.compression else await self._send_by_kernel(request, reply)
+        self._sent_beside += sent
+        loop = asyncio.get_running_loop()
+        descriptor = reply.file.fileno()
+        while sent < reply.size:
+            wanted = min(FILE_BLOCK, reply.size - sent)
+            at = reply.offset + sent
+            block = await loop.run_in_executor(None, os.pread, descriptor, wanted, at)
+            if not block:
+                break
+            await self.write(block)
+            sent += len(block)
+        if sent < reply.size or (reply.head.length or 0) > reply.size:
+            # The file has shrunk, or was too short from the start.
+            _break_off(request)
+
+    async def _send_by_kernel(self, request: web.BaseRequest, reply: FileReply) -> int:
+        """Send what can be sent without reading it; returns how much that was."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("Connection lost")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.sendfile(
+                transport, reply.file, reply.offset, reply.size, fallback=False
+            )
+        except (NotImplementedError, RuntimeError):
+            return 0  # over TLS, or on a loop that cannot
+
+
+def _break_off(request: web.BaseRequest) -> NoReturn:
+    """End a response that cannot be completed; the client sees that something is missing."""
+    if request.transport is not None:
+        request.transport.close()
+    raise ConnectionResetError("The response was cut short")

@@ -1,0 +1,239 @@
+"""Resident worker threads, fed by one queue, reporting to one event loop.
+
+What costs in handing a request to a thread and back is waking threads and fighting for the GIL.
+So the threads are resident, a second one is woken only when those awake have started nothing for
+a while (they wait, or compute for long), and what threads report is carried to the loop in bulk.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+logger = logging.getLogger("aiodjango.gateway")
+
+# How long (seconds) a job may wait for the threads that are awake before another is woken.
+PATIENCE = 0.001
+# How long (seconds) wait_stopped() waits for threads that are at the end of their work.
+FAREWELL = 1.0
+
+
+class Job(Protocol):
+    """What a worker runs. Every job that was submitted sees exactly one of run() and drop()."""
+
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it; asked in the thread, right before it would run."""
+
+    def run(self) -> None:
+        """Do the work; must not raise."""
+
+    def drop(self) -> None:
+        """Clean up, instead of running; in any thread."""
+
+
+class Workers:
+    """At most `threads` daemon threads at work, and beside them those that stepped aside.
+
+    Made on the event loop; no thread is started before the first job. Of the public methods
+    `post` and `step_aside` may be called from any thread, the others on the loop.
+    """
+
+    def __init__(self, threads: int, *, name: str = "aiodjango") -> None:
+        self.loop = asyncio.get_running_loop()
+        self._threads = threads
+        self._name = name
+        # Guards everything up to the next blank line; held for moments only.
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()
+        self._idle: list[threading.Lock] = []  # the gates of sleeping threads, warmest last
+        self._alive: set[threading.Thread] = set()
+        self._awake = 0  # threads awake and not aside: they take the next jobs
+        self._aside: set[Job] = set()
+        self._last_start = 0.0
+        self._stopping = False
+
+        self.abandoned = 0
+        self._started = 0  # for the threads' names
+        self._watch: asyncio.TimerHandle | None = None
+        self._stopped = asyncio.Event()
+        self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._reporting = False
+
+    # --- On the loop -----------------------------------------------------------------------
+
+    @property
+    def busy(self) -> int:
+        """Threads at work, those that stand aside included."""
+        return self._awake + len(self._aside)
+
+    @property
+    def pending(self) -> int:
+        """Jobs that wait for a thread."""
+        return len(self._jobs)
+
+    def submit(self, job: Job) -> None:
+        """Queue `job`. Raises RuntimeError when there is no thread and none can be started."""
+        with self._lock:
+            self._jobs.append(job)
+            if self._awake == 0:
+                self._wake()
+                if not self._aside:
+                    return  # whoever was woken takes it: there is nothing to look after
+            if self._watch is None:
+                self._watch = self.loop.call_later(PATIENCE, self._look)
+            if self._is_stuck():
+                self._wake()
+
+    def sweep(self) -> None:
+        """Drop the queued jobs that nobody wants any more."""
+        unwanted = []
+        with self._lock:
+            for _ in range(len(self._jobs)):
+                job = self._jobs.popleft()
+                if job.wanted():
+                    self._jobs.append(job)
+                else:
+                    unwanted.append(job)
+        for job in unwanted:
+            self._abandon(job)
+
+    def stop(self) -> None:
+        """Drop what is queued; threads end, those at work when their job does."""
+        with self._lock:
+            self._stopping = True
+            jobs, self._jobs = self._jobs, deque()
+            for gate in self._idle:
+                gate.release()
+            self._awake += len(self._idle)
+            self._idle.clear()
+            if not self._alive:
+                self._stopped.set()
+        for job in jobs:
+            self._abandon(job)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def wait_stopped(self) -> None:
+        """Wait, after stop(), for threads at the end of their work, a moment long.
+
+        A thread that is stuck in its job is left behind: it is a daemon, so it does not keep the
+        process alive.
+        """
+        threads = list(self._alive)
+        try:
+            await asyncio.wait_for(self._stopped.wait(), FAREWELL)
+        except TimeoutError:
+            logger.warning("%d worker threads are still busy: left behind", len(self._alive))
+        for thread in threads:
+            if thread not in self._alive:
+                thread.join()  # it has said that it is at its very end
+
+    def _look(self) -> None:
+        """While jobs wait: collect what was reported, and wake one more thread if that is due."""
+        with self._lock:
+            self._watch = None
+            if self._jobs:
+                self._watch = self.loop.call_later(PATIENCE, self._look)
+                if self._is_stuck():
+                    self._wake()
+        self._deliver()
+
+    def _is_stuck(self) -> bool:
+        """Whether the threads that are awake have started nothing for a while (under the lock)."""
+        return self._awake < self._threads and time.monotonic() - self._last_start > PATIENCE
+
+    def _abandon(self, job: Job) -> None:
+        self.abandoned += 1
+        job.drop()
+
+    def _deliver(self) -> None:
+        # Cleared first: what a thread adds from now on either is still seen below or wakes again.
+        self._reporting = False
+        while self._reports:
+            callback, args = self._reports.popleft()
+            callback(*args)
+
+    # --- In any thread ---------------------------------------------------------------------
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call `callback(*args)` on the loop, soon; one wake-up carries what many threads post.
+
+        While jobs wait the loop comes by itself (see `_look`). To wake it would be to lose the
+        GIL to it: one switch for each report, where one for several will do.
+        """
+        self._reports.append((callback, args))
+        if not self._jobs and not self._reporting:
+            self._reporting = True
+            try:
+                self.loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                # The loop is closed: nobody is left to be told.
+                self._reports.clear()
+
+    def step_aside(self, job: Job) -> None:
+        """The thread of `job`, which is running, no longer counts: another may be woken for it."""
+        with self._lock:
+            if job in self._aside:
+                return
+            self._aside.add(job)
+            self._awake -= 1
+            if self._jobs and self._awake < self._threads:
+                self._wake()
+
+    # --- In the threads, and helpers under the lock ----------------------------------------
+
+    def _wake(self) -> None:
+        """Wake the thread that slept last, or start one (with the lock held)."""
+        if self._idle:
+            self._idle.pop().release()
+        else:
+            thread = threading.Thread(
+                target=self._work, name=f"{self._name}-{self._started}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                if self._awake == 0:
+                    self._jobs.pop()
+                    raise
+                logger.warning("cannot start a worker thread: %d go on", self._awake)
+                return
+            self._started += 1
+            self._alive.add(thread)
+        self._awake += 1
+
+    def _work(self) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        job: Job | None = None
+        while True:
+            with self._lock:
+                if job is not None and job in self._aside:
+                    self._aside.remove(job)
+                    self._awake += 1
+                if self._jobs and self._awake <= self._threads:
+                    job = self._jobs.popleft()
+                    self._last_start = time.monotonic()
+                else:
+                    self._awake -= 1
+                    if self._stopping:
+                        break
+                    self._idle.append(gate)
+                    job = None
+            if job is None:
+                gate.acquire()
+            elif job.wanted():
+                job.run()
+            else:
+                self._abandon(job)
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._alive.discard(threading.current_thread())
+            last = not self._alive
+        if last:
+            self.post(self._stopped.set)
