@@ -1,0 +1,60 @@
+# make demo    the example site at http://127.0.0.1:8000/
+# make test    the whole test suite
+# make check   ruff, mypy
+# make docs    the documentation, into docs/_build/html
+# make bench   the benchmarks (they need wrk)
+#
+# Everything is installed into .venv, at the first run. Variables:
+#   PYTHON=python3.12      the interpreter (3.11 or newer)
+#   VENV=.venv-3.12        another environment
+#   DJANGO='django~=5.2'   another Django in it
+#   ADDRESS=8001           where the demo listens, as runserver takes it
+#   ARGS='-k mount'        further arguments for pytest
+
+PYTHON := $(or $(PYTHON),$(shell \
+	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			&& echo $$python && break; \
+	done))
+VENV := .venv
+ADDRESS := 127.0.0.1:8000
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(DJANGO)
+
+.PHONY: demo test check docs bench clean
+
+demo: $(VENV)/installed
+	@$(BIN)/python manage.py demo
+	@exec $(BIN)/python manage.py runserver $(ADDRESS)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed-test $(VENV)/installed-lint
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "The documentation is at docs/_build/html/index.html"
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.routing $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info
+
+# An installation is made again when the requirements change.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-%: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

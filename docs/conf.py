@@ -1,0 +1,24 @@
+"""The documentation: `make docs`, with warnings as errors."""
+
+import re
+from pathlib import Path
+
+project = "aiodjango"
+author = "aiodjango contributors"
+copyright = f"2026, {author}"
+# Read, not imported: the documentation must not need the package's dependencies to be titled.
+_package = Path(__file__).parents[1] / "aiodjango" / "__init__.py"
+release = re.search(r'^__version__ = "(.+)"', _package.read_text(), re.MULTILINE)[1]
+version = release
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+highlight_language = "python"
+
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Django and aiohttp in one process",
+    "fixed_sidebar": True,
+}

@@ -1,0 +1,5 @@
+"""The metadata lives in pyproject.toml; this file is for tools that still look for it."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,49 @@
+"""What the whole suite shares.
+
+A test that needs something a machine may lack (a browser, a server) skips with a reason that begins
+with "needs ", best by `require()`. With CI set in the environment such a skip is a failure: a
+machine that is set up to run everything cannot quietly run less.
+"""
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+
+def require(*, program: str | None = None, module: str | None = None) -> str:
+    """Skip the test unless a program is on PATH, or a module can be imported.
+
+    Returns the program's path, or the module's name.
+    """
+    if program is not None:
+        path = shutil.which(program)
+        if path is None:
+            pytest.skip(f"needs the program {program}", allow_module_level=True)
+        return path
+    if module is None:
+        raise TypeError("require() needs program= or module=")
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"needs the module {module}", allow_module_level=True)
+    return module
+
+
+def refuse_missing_part(report):
+    """Turn a skip for a missing part into a failure, on a CI machine."""
+    if os.environ.get("CI") and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason.startswith(("needs ", "could not import ")):
+            report.outcome = "failed"
+            report.longrepr = f"skipped on a CI machine: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return refuse_missing_part((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return refuse_missing_part((yield))

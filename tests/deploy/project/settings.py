@@ -1,0 +1,8 @@
+"""A small site to deploy: the suite's settings, its own URLs and static files."""
+
+from pathlib import Path
+
+from tests.settings import *  # noqa: F403
+
+ROOT_URLCONF = "tests.deploy.project.urls"
+STATICFILES_DIRS = [Path(__file__).parent / "static"]

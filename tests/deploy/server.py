@@ -1,0 +1,145 @@
+"""Real servers as subprocesses, on a socket that the test made: no port is ever guessed."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+ROOT = Path(__file__).parents[2]
+# A server says when it loses something; gunicorn does lose a socket when it is given one by number.
+WARNINGS = ["-Wdefault::ResourceWarning", "-Wignore::ResourceWarning:gunicorn.arbiter"]
+DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
+PROJECT = "tests.deploy.project"
+
+
+def gunicorn(*options: str, worker: str = "aiohttp.GunicornWebWorker") -> list[str]:
+    """The command for gunicorn with aiohttp's worker, less the address."""
+    return [
+        "-m",
+        "gunicorn",
+        f"{PROJECT}.wsgi:app",
+        f"--worker-class={worker}",
+        "--graceful-timeout=10",
+        "--no-control-socket",
+        *options,
+    ]
+
+
+class Server:
+    """A server in a session of its own, so that whatever it leaves behind can be found."""
+
+    def __init__(self, process: subprocess.Popen[bytes], address: str | int, log: Path) -> None:
+        self.process = process
+        self.address = address
+        self.log = log
+
+    def client(self) -> aiohttp.ClientSession:
+        connector: aiohttp.BaseConnector
+        if isinstance(self.address, str):
+            url, connector = URL("http://localhost"), aiohttp.UnixConnector(self.address)
+        else:
+            url, connector = URL(f"http://127.0.0.1:{self.address}"), aiohttp.TCPConnector()
+        timeout = aiohttp.ClientTimeout(DEADLINE)
+        return aiohttp.ClientSession(url, connector=connector, timeout=timeout)
+
+    async def workers(self, number: int = 1, *, old: Set[int] = frozenset()) -> set[int]:
+        """Wait until so many workers that aren't old ones have answered; return their pids.
+
+        A worker that is still starting would miss a signal. Which worker gets a connection is the
+        kernel's choice, so this connects until all have had one.
+        """
+        pids: set[int] = set()
+        async with asyncio.timeout(DEADLINE):
+            while len(pids) < number:
+                async with self.client() as client, client.get("/sync/1/") as response:
+                    pids |= {(await response.json())["pid"]} - old
+        return pids
+
+    async def wait(self) -> int:
+        """Wait until the server has ended; return its exit code."""
+        return await asyncio.to_thread(self.process.wait, DEADLINE)
+
+    def left_behind(self) -> bool:
+        """Is any process of the server's group still there?"""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+
+@contextmanager
+def serve(command: list[str], log: Path, **options: Any) -> Iterator[Server]:
+    """Run `python command…`, where "{fd}" stands for the number of a listening socket."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    command = [part.format(fd=listener.fileno()) for part in command]
+    with run(command, listener.getsockname()[1], log, listener=listener, **options) as server:
+        yield server
+
+
+@contextmanager
+def serve_unix(command: list[str], path: str, log: Path) -> Iterator[Server]:
+    """Run `python command…`, which makes the unix socket at the path itself."""
+    with run(command, path, log) as server:
+        end = time.monotonic() + DEADLINE
+        with socket.socket(socket.AF_UNIX) as probe:
+            while probe.connect_ex(path):
+                if server.process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"the server did not start:\n{server.output()}")
+                time.sleep(0.02)
+        yield server
+
+
+@contextmanager
+def run(
+    command: list[str],
+    address: str | int,
+    log: Path,
+    *,
+    listener: socket.socket | None = None,
+    cwd: Path = ROOT,
+    settings: str = f"{PROJECT}.settings",
+) -> Iterator[Server]:
+    # Our copy of the listener is closed: a server that has ended refuses, and hangs nobody.
+    with log.open("wb") as output, listener or nullcontext():
+        process = subprocess.Popen(
+            [sys.executable, *WARNINGS, *command],
+            cwd=cwd,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PYTHONPATH": str(ROOT)},
+            pass_fds=[listener.fileno()] if listener else [],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(process, address, log)
+    try:
+        yield server
+    finally:
+        if server.left_behind():
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        print(server.output())  # pytest shows it when a test has failed
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """Wait until the condition gives something true, and return that."""
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition} never came true")
+        await asyncio.sleep(0.02)
+    return value
