@@ -1,20 +1,27 @@
 """The lifted routes of a URLconf as resources of an aiohttp router."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 from yarl import URL
 
-from .converters import Captured, django_path
+from .converters import Captured, Chain, django_path
 from .discovery import UrlconfPattern, hashable
-from .index import PathIndex, Shape, literal_prefix, shapes
+from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .views import DjangoState, Handler, LiftedMatch, make_handler
 
 # A pattern that matches: its number in the table, its values, the language it was read in.
 Found = tuple[int, Captured, str | None]
+
+
+class Only(NamedTuple):
+    """A pattern that needs no look at any other."""
+
+    chain: Chain
+    route: web.AbstractRoute
 
 
 class RouteTable:
@@ -131,7 +138,18 @@ class LiftedRoutes(PlacedResource):
         self._literal = dict(self._literal_paths())
         places = {place for number in self._routes for place in self._table.places[number]}
         # A percent-encoded slash hides a place from aiohttp: such paths arrive at the root.
-        return [LiftedEntry(self, place) for place in sorted(places | {"/"})]
+        return [LiftedEntry(self, place, self._only(place)) for place in sorted(places | {"/"})]
+
+    def _only(self, place: str) -> Only | None:
+        """The pattern that is the only one to match paths from a place on, if there is one."""
+        start = place.lstrip("/")
+        shapes_below: list[Shape] = [(f"{start}/", ANYTHING), (start,)] if start else [(ANYTHING,)]
+        found = set().union(*map(self._table.index.overlapping, shapes_below))
+        if len(found) != 1:
+            return None
+        (number,) = found
+        chain, route = self._table.patterns[number].chain, self._routes.get(number)
+        return None if route is None or chain.is_localized else Only(chain, route)
 
     def _literal_paths(self) -> Iterator[tuple[str, tuple[Captured, web.AbstractRoute]]]:
         """The request paths of which the answer is known without asking any pattern."""
@@ -145,7 +163,7 @@ class LiftedRoutes(PlacedResource):
             if captured is not None and self._table.index.candidates(path)[0] == number:
                 yield f"{self.mount}/{path}", (captured, route)
 
-    def find(self, request: web.Request, place: str) -> LiftedMatch | None:
+    def find(self, request: web.Request, place: str, only: Only | None) -> LiftedMatch | None:
         """Return the first pattern that matches, if one of those at this place does.
 
         So aiohttp decides where among an application's routes we come, the URLconf which of
@@ -155,10 +173,13 @@ class LiftedRoutes(PlacedResource):
         if literal := self._literal.get(raw_path):
             return LiftedMatch(*literal)
         path = django_path(raw_path)
-        is_at_root = path is not raw_path and place == "/"
+        is_encoded = path is not raw_path
         path = path[len(self.mount) :] or "/"
         if path[0] != "/":
             return None  # `OPTIONS *`
+        if only is not None and not is_encoded:
+            values = only.chain.match(path[1:])
+            return None if values is None else LiftedMatch(values, only.route)
         first = None
         for number, captured, language in self._matches(path[1:], request):
             route = self._routes.get(number)
@@ -166,7 +187,8 @@ class LiftedRoutes(PlacedResource):
                 if route is None:
                     return None  # the order is preserved, and Django comes first
                 first = LiftedMatch(captured, route, language)
-            if route is not None and (is_at_root or place in self._table.places[number]):
+            is_here = place in self._table.places[number] or (is_encoded and place == "/")
+            if route is not None and is_here:
                 return first
         return None
 
@@ -204,13 +226,14 @@ class LiftedRoutes(PlacedResource):
 class LiftedEntry(IndexEntry):
     """Stands in aiohttp's index where the paths of some lifted routes start."""
 
-    def __init__(self, routes: LiftedRoutes, place: str) -> None:
+    def __init__(self, routes: LiftedRoutes, place: str, only: Only | None) -> None:
         super().__init__(routes.mount + place)
         self._routes = routes
         self._place = place
+        self._only = only
 
     async def resolve(self, request: web.Request) -> Resolved:
-        return self._routes.find(request, self._place), NO_METHODS
+        return self._routes.find(request, self._place, self._only), NO_METHODS
 
 
 def _place(shape: Shape) -> str:

@@ -1,0 +1,1 @@
+"""Benchmarks: real servers side by side, in turns, compared as ratios."""
