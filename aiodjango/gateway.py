@@ -19,7 +19,7 @@ from aiohttp import web
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
 from .environ import SchemeConflict, TrustedProxies, build_environ
 from .streams import Streams
-from .workers import Workers
+from .workers import NoThread, Workers
 from .wsgi import Call
 
 logger = logging.getLogger("aiodjango.gateway")
@@ -137,8 +137,7 @@ class Gateway:
         except _Refused as refused:
             return refused.response
         except ClientLeft:
-            # Nobody will see it, but the access log; the status is the one that nginx notes.
-            return web.Response(status=499, reason="Client Closed Request")
+            return _nobody()
         return reply.response(request)
 
     async def handle_expect(self, request: web.BaseRequest) -> web.StreamResponse | None:
@@ -153,9 +152,11 @@ class Gateway:
                 raise _too_large()
             if self._is_full():
                 raise self._turned_away()
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         except _Refused as refused:
             return await _send_and_close(request, refused.response)
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except ConnectionError:
+            return _nobody()
         # As if nothing had been sent: this was no part of the response.
         request.writer.output_size = 0
         return None
@@ -176,9 +177,12 @@ class Gateway:
             streams = self._streams_here()
             call = Call(self.application, environ, transport, streams)
             streams.workers.submit(call)
-        except BaseException:
+        except BaseException as error:
             if body is not None:
                 close_off_loop(body.file)
+            if isinstance(error, NoThread):
+                logger.error("No thread can be started for a request: it is turned away")
+                raise _overloaded() from None
             raise
         return call
 
@@ -224,7 +228,7 @@ class Gateway:
         if not self._is_shedding:
             self._is_shedding = True
             logger.warning("Overloaded: %d requests wait, more are turned away", self.pending)
-        return _Refused(503, "The server is overloaded", retry_after=RETRY_AFTER)
+        return _overloaded()
 
     # --- Beginning and end -----------------------------------------------------------------
 
@@ -282,10 +286,22 @@ def _too_large() -> _Refused:
     return _Refused(413, "The body of the request is too large")
 
 
+def _overloaded() -> _Refused:
+    return _Refused(503, "The server is overloaded", retry_after=RETRY_AFTER)
+
+
+def _nobody() -> web.Response:
+    """The response to a client that has left: for the access log, with the status of nginx's."""
+    return web.Response(status=499, reason="Client Closed Request")
+
+
 async def _send_and_close(request: web.BaseRequest, response: web.Response) -> web.Response:
     """Answer a client that waits for leave to send its body, and hang up."""
-    await response.prepare(request)
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except ConnectionError:
+        return _nobody()
     if request.content.total_bytes == 0:
         # aiohttp would wait for the body. (If it is on its way then to read some of it is right:
         # hanging up on data that has arrived can cost the client our answer.)

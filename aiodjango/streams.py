@@ -87,7 +87,8 @@ class Stream:
         with self._lock:
             if not self._ended:
                 self._ended = True
-                self._complete = complete
+                # An application may take no notice of StreamCut, but the body lacks a part then.
+                self._complete = complete and not self._cut
                 self._wake_reader()
         self._streams.closed(self)
 
@@ -283,6 +284,8 @@ class _RingFile:
     can not lose it to another that has had enough.
     """
 
+    _descriptor = -1
+
     def __init__(self, capacity: int) -> None:
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
@@ -305,7 +308,8 @@ class _RingFile:
         return data
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def _set_result(waiter: "asyncio.Future[None]") -> None:

@@ -21,6 +21,10 @@ PATIENCE = 0.001
 FAREWELL = 1.0
 
 
+class NoThread(Exception):
+    """The system lets us start no thread."""
+
+
 class Job(Protocol):
     """What a worker runs. Every job that was submitted sees exactly one of run() and drop()."""
 
@@ -75,11 +79,13 @@ class Workers:
         return len(self._jobs)
 
     def submit(self, job: Job) -> None:
-        """Queue `job`. Raises RuntimeError when there is no thread and none can be started."""
+        """Queue `job`. Raises NoThread when there is no thread for it and none can be started."""
         with self._lock:
             self._jobs.append(job)
             if self._awake == 0:
-                self._wake()
+                if not self._wake():
+                    self._jobs.pop()
+                    raise NoThread
                 if not self._aside:
                     return  # whoever was woken takes it: there is nothing to look after
             if self._watch is None:
@@ -135,7 +141,8 @@ class Workers:
         """While jobs wait: collect what was reported, and wake one more thread if that is due."""
         with self._lock:
             self._watch = None
-            if self._jobs:
+            # With all threads at work, and nothing to report, there is nothing to look after.
+            if self._jobs and (self._reports or self._awake < self._threads):
                 self._watch = self.loop.call_later(PATIENCE, self._look)
                 if self._is_stuck():
                     self._wake()
@@ -165,7 +172,8 @@ class Workers:
         GIL to it: one switch for each report, where one for several will do.
         """
         self._reports.append((callback, args))
-        if not self._jobs and not self._reporting:
+        will_look = self._jobs and self._watch is not None
+        if not will_look and not self._reporting:
             self._reporting = True
             try:
                 self.loop.call_soon_threadsafe(self._deliver)
@@ -185,8 +193,8 @@ class Workers:
 
     # --- In the threads, and helpers under the lock ----------------------------------------
 
-    def _wake(self) -> None:
-        """Wake the thread that slept last, or start one (with the lock held)."""
+    def _wake(self) -> bool:
+        """Wake the thread that slept last, or start one; False if that fails (under the lock)."""
         if self._idle:
             self._idle.pop().release()
         else:
@@ -195,15 +203,13 @@ class Workers:
             )
             try:
                 thread.start()
-            except RuntimeError:
-                if self._awake == 0:
-                    self._jobs.pop()
-                    raise
-                logger.warning("cannot start a worker thread: %d go on", self._awake)
-                return
+            except RuntimeError:  # the system has no more
+                return False
             self._started += 1
             self._alive.add(thread)
         self._awake += 1
+        self._last_start = time.monotonic()  # as good as: it has yet to get the GIL
+        return True
 
     def _work(self) -> None:
         gate = threading.Lock()

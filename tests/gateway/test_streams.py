@@ -9,6 +9,8 @@ import threading
 import pytest
 from aiohttp import web
 
+from tests.gateway.client import Client
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -269,6 +271,31 @@ class TestEndings:
             with pytest.raises(asyncio.IncompleteReadError):
                 await client.chunk()
 
+    async def test_an_application_that_ignores_the_end_is_not_taken_for_complete(
+        self, serve, until
+    ):
+        arrived, go_on = threading.Event(), threading.Event()
+
+        def application(environ, start_response):
+            write = start_response("200 OK", [])
+            write(b"one part")
+            arrived.set()
+            go_on.wait(20)
+            try:
+                write(b"another")
+            except Exception:
+                return [b""]
+
+        server = await serve(application)
+        async with server.client() as client:
+            await start_reading(client)
+            await until(arrived.is_set)
+            await server.gateway.shutdown()
+            go_on.set()
+            assert await client.chunk() == b"one part"
+            with pytest.raises(asyncio.IncompleteReadError):
+                await client.chunk()
+
     async def test_shutdown_ends_a_stalled_stream(self, serve, until):
         application = Streaming(64 * KIB, 10_000)
         server = await serve(
@@ -311,3 +338,37 @@ class TestEndings:
         assert answer.header("X-More") == "yes"
         assert answer.header("Set-Cookie") == "a=b; Path=/"
         assert answer.body == b"x" * 3000
+
+
+async def test_slow_clients_are_not_noticed_by_others(serve, until, tmp_path):
+    """Uploads and downloads that stand still, many of them, and two threads for all."""
+    path = tmp_path / "file"
+    with open(path, "wb") as file:
+        file.truncate(16 * MIB)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/file":
+            return environ["wsgi.file_wrapper"](open(path, "rb"))
+        if environ["PATH_INFO"] == "/stream":
+            return (b"x" * 64 * KIB for _ in range(50))
+        return [environ["wsgi.input"].read()]
+
+    server = await serve(application, threads=2, max_streams=0)
+    upload = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000
+    clients = []
+    for data in (
+        upload,
+        b"GET /file HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
+    ):
+        for _ in range(40):
+            client = Client("127.0.0.1", server.port, receive_buffer=4096)
+            clients.append(await client.__aenter__())
+            await client.send(data)
+    await until(lambda: server.connections == 120 and not server.gateway.busy)
+    for _ in range(20):
+        assert (await asyncio.wait_for(server.post("/", b"quick"), 2)).body == b"quick"
+    await until(lambda: server.connections == 120)
+    for client in clients:
+        await client.__aexit__()

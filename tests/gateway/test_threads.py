@@ -137,6 +137,21 @@ class TestOverload:
         held.go_on.set()
         await asyncio.gather(*requests)
 
+    async def test_requests_for_which_no_thread_can_be_started(self, serve, gateway_log):
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return []
+
+        server = await serve(application)
+        before = threading.stack_size(1 << 46)  # more than there is
+        try:
+            answer = await server.get()
+        finally:
+            threading.stack_size(before)
+        assert (answer.status, answer.header("Retry-After")) == (503, "1")
+        assert gateway_log() == ["No thread can be started for a request: it is turned away"]
+        assert (await server.get()).status == 200
+
 
 class TestAbandoned:
     async def test_a_request_whose_client_left_is_never_run(self, serve, held, until):
