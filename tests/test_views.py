@@ -84,8 +84,8 @@ async def test_the_state_is_put_back_after_an_error(aiohttp_client):
     main.add_subapp("/m/", get_aio_subapp([path("x/", raising(Http404()))]))
     main.router.add_get("/host", host)
     client = await aiohttp_client(main)
-    for url, text in [("/m/x/", "404: Not Found"), ("/host", "/")]:
-        assert await (await client.get(url)).text() == text
+    assert (await client.get("/m/x/")).status == 404
+    assert await (await client.get("/host")).text() == "/"
 
 
 async def test_a_task_that_outlives_its_view_keeps_the_state(aiohttp_client):
