@@ -100,7 +100,9 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
     """Start `manage.py runserver` with arguments, and settings as environment variables."""
     started: list[Runserver] = []
 
-    async def start(*arguments: str, terminal: bool = False, **variables: str) -> Runserver:
+    async def start(
+        *arguments: str, terminal: bool = False, under: tuple[str, ...] = (), **variables: str
+    ) -> Runserver:
         environ = {
             name: value
             for name, value in os.environ.items()
@@ -114,7 +116,7 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
             **({"PYTHONUNBUFFERED": "1"} if "--noaio" in arguments else {}),
             **variables,
         }
-        command = [sys.executable, "manage.py", "runserver", *arguments]
+        command = [*under, sys.executable, "manage.py", "runserver", *arguments]
         launch = launch_in_terminal if terminal else launch_with_pipe
         server = Runserver(*await launch(command, project, environ))
         started.append(server)

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 
 import aiohttp
 import pytest
+
+from tests.conftest import require
 
 from .conftest import eventually
 
@@ -134,12 +137,10 @@ async def test_an_address_that_cannot_be_had_is_one_line(runserver, address, mes
 
 
 async def test_a_port_that_needs_permission_is_one_line(runserver):
-    try:
-        with socket.create_server(("127.0.0.1", 81)):
-            pytest.skip("this user may listen on low ports")
-    except PermissionError:
-        pass
-    server = await runserver("--noreload", "127.0.0.1:81")
+    # Root may listen on any port, unless it gives that right away.
+    setpriv = require(program="setpriv")
+    under = (setpriv, "--bounding-set=-net_bind_service") if os.getuid() == 0 else ()
+    server = await runserver("--noreload", "127.0.0.1:81", under=under)
     assert await ended_at_once(server) == 1
     assert server.output.splitlines()[-1] == (
         "Error: You don't have permission to access that port."

@@ -68,12 +68,11 @@ async def test_without_staticfiles_the_command_serves(runserver, client):
         (["0:0"], "0.0.0.0"),
         (["-6", "0"], r"\[::1\]"),
         (["[::1]:0"], r"\[::1\]"),
-        (["-6", "localhost:0"], "localhost"),
     ],
 )
 async def test_addresses(runserver, client, arguments, host):
     if "-6" in arguments or "::1" in host:
-        skip_without_ipv6("localhost" if "localhost" in host else "::1")
+        skip_without_ipv6()
     server = await runserver("--noreload", *arguments)
     url = await server.started()
     assert re.fullmatch(rf"http://{host}:[1-9]\d*", url)
@@ -81,12 +80,12 @@ async def test_addresses(runserver, client, arguments, host):
         assert await response.text() == "sync, first edition"
 
 
-def skip_without_ipv6(host):
+def skip_without_ipv6():
     try:
-        with socket.create_server((host, 0), family=socket.AF_INET6):
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
     except OSError as error:
-        pytest.skip(f"no IPv6 address for {host} on this machine: {error}")
+        pytest.skip(f"needs IPv6: {error}")
 
 
 @pytest.mark.parametrize(
