@@ -73,7 +73,7 @@ def close_off_loop(file: IO[bytes]) -> None:
         file.close()
         return
     try:
-        asyncio.get_running_loop().run_in_executor(None, file.close)
+        _ = asyncio.get_running_loop().run_in_executor(None, file.close)
     except RuntimeError:  # the loop is about to close, its executor has gone
         file.close()
 

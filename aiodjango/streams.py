@@ -138,6 +138,7 @@ class Stream:
     async def read(self) -> bytes:
         """The next part of the body, b"" at its end. Raises StreamBroken when it breaks off."""
         while True:
+            waiter: asyncio.Future[None] | None = None
             with self._lock:
                 chunk = self._take()
                 from_file = 0 if chunk else min(self._in_file, READ_SIZE)
@@ -149,7 +150,7 @@ class Stream:
                     waiter = self._waiter = self._streams.workers.loop.create_future()
             if chunk:
                 return chunk
-            if from_file:
+            if waiter is None:
                 return await self._read_file(from_file)
             await waiter
 
