@@ -13,12 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .bridge import Bridge
+
 logger = logging.getLogger("aiodjango.gateway")
 
 # How long (seconds) a job may wait for the threads that are awake before another is woken.
 PATIENCE = 0.001
-# How long (seconds) wait_stopped() waits for threads that are at the end of their work.
+# How long (seconds) wait_stopped() waits for threads that are at the end of their work …
 FAREWELL = 1.0
+# … and how often meanwhile it looks for coroutines that they have begun to wait for.
+CUT_INTERVAL = 0.25
 
 
 class NoThread(Exception):
@@ -47,6 +51,7 @@ class Workers:
 
     def __init__(self, threads: int, *, name: str = "aiodjango") -> None:
         self.loop = asyncio.get_running_loop()
+        self.bridge = Bridge()
         self._threads = threads
         self._name = name
         # Guards everything up to the next blank line; held for moments only.
@@ -125,13 +130,19 @@ class Workers:
     async def wait_stopped(self) -> None:
         """Wait, after stop(), for threads at the end of their work, a moment long.
 
-        A thread that is stuck in its job is left behind: it is a daemon, so it does not keep the
-        process alive.
+        The coroutines that threads wait for are cancelled: those that run now at once; those that
+        begin later, to clean up perhaps, a moment later. A thread that is stuck in its job is left
+        behind: it is a daemon, so it does not keep the process alive.
         """
         threads = list(self._alive)
-        try:
-            await asyncio.wait_for(self._stopped.wait(), FAREWELL)
-        except TimeoutError:
+        deadline = self.loop.time() + FAREWELL
+        while not self._stopped.is_set() and self.loop.time() < deadline:
+            self.bridge.cut()
+            try:
+                await asyncio.wait_for(self._stopped.wait(), CUT_INTERVAL)
+            except TimeoutError:
+                pass
+        if not self._stopped.is_set():
             logger.warning("%d worker threads are still busy: left behind", len(self._alive))
         for thread in threads:
             if thread not in self._alive:

@@ -113,10 +113,18 @@ class Call:
         self._context.run(self._run)
 
     def _run(self) -> None:
+        bridge = self._streams.workers.bridge
+        bridge.open()
         try:
             self._call()
         except StreamCut:
             self._break_off()
+        except asyncio.CancelledError as error:
+            # Of a coroutine that the application waited for.
+            if bridge.was_cut:
+                self._break_off()
+            else:
+                self._fail(error)
         except BaseException as error:
             # Also SystemExit and the like: they end this request, not the server's thread.
             self._fail(error)
