@@ -1,5 +1,7 @@
 """WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
 
+from .auth import aget_session, aget_user, aio_login_required, aio_permission_required
+from .database import django_context, run_in_django
 from .discovery import django_view
 from .fallback import FALLBACK
 from .subapp import (
@@ -9,15 +11,23 @@ from .subapp import (
     get_aio_subapp,
     setup,
 )
+from .watch import watch_user
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FALLBACK",
+    "aget_session",
+    "aget_user",
+    "aio_login_required",
+    "aio_permission_required",
+    "django_context",
     "django_view",
     "fallback_middleware",
     "get_aio_application",
     "get_aio_routes",
     "get_aio_subapp",
+    "run_in_django",
     "setup",
+    "watch_user",
 ]

@@ -13,15 +13,41 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Advice
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
+from . import middleware
 from .annotations import first_parameter_is
+from .decorators import (
+    CSRF_EXEMPT,
+    FRAME_OPTIONS_EXEMPT,
+    USER_PASSES_TEST,
+    decorated_class,
+    django_decorators,
+)
 from .discovery import UrlconfPattern, read_urlconf, view_layers
 from .setting import load_aio_application
 from .shadows import find_shadows
 from .views import check_arguments
 
-# Django's decorators that hand the request on without looking at it.
-HARMLESS_DECORATORS = {"django.views.decorators.csrf.csrf_exempt"}
+# Django's decorators that hold for coroutine views too.
+HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT}
+# Middlewares, and what is derived from them, whose rules hold for coroutine views too.
+COVERED_MIDDLEWARES = (
+    middleware.SESSION,
+    middleware.AUTHENTICATION,
+    middleware.LOGIN_REQUIRED,
+    middleware.SECURITY,
+    middleware.FRAME_OPTIONS,
+    middleware.CSRF,
+    middleware.CSP,
+    middleware.LOCALE,
+)
+# Middlewares that serve Django's own views alone. What is derived from them may do more.
+NOT_MISSED = {
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "aiodjango.middleware.LiftedViewMiddleware",
+}
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -39,6 +65,10 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     for pattern in lifted:
         messages += _arguments(pattern)
         messages += _decorators(pattern)
+    for pattern in patterns:
+        messages += _decorated_class(pattern)
+    if lifted:
+        messages += _bypassed_middlewares()
     return [*messages, *_shadows(patterns), *_foreign_views(lifted)]
 
 
@@ -79,27 +109,57 @@ def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
 
 
 def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
-    for layer in view_layers(pattern.view):
-        decorator = _django_decorator(layer)
-        if decorator and decorator not in HARMLESS_DECORATORS:
-            yield Error(
-                f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
-                f"{pattern.view_name} at {pattern} gets aiohttp's request.",
-                hint="Remove the decorator, or leave the view to Django: annotate its request as "
-                "HttpRequest, or write django_view(view) in the URLconf.",
-                obj=pattern.view,
-                id="aiodjango.E003",
+    for decorator in django_decorators(pattern.view):
+        if decorator in HARMLESS_DECORATORS:
+            continue
+        way_out = "Remove the decorator"
+        if decorator == USER_PASSES_TEST:
+            way_out = (
+                "Use aiodjango's aio_login_required or aio_permission_required instead of "
+                "login_required, permission_required and user_passes_test"
             )
+        yield Error(
+            f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
+            f"{pattern.view_name} at {pattern} gets aiohttp's request.",
+            hint=f"{way_out}, or leave the view to Django: annotate its request as "
+            "HttpRequest, or write django_view(view) in the URLconf.",
+            obj=pattern.view,
+            id="aiodjango.E003",
+        )
 
 
-def _django_decorator(layer: Any) -> str | None:
-    """The name of the decorator of Django's that made a layer of a view."""
-    module = getattr(layer, "__globals__", {}).get("__name__", "")
-    if not module.startswith("django."):
-        return None
-    # The wrapper itself bears the name of the view.
-    decorator = layer.__code__.co_qualname.partition(".")[0]
-    return f"{module}.{decorator}"
+def _decorated_class(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
+    view_class = decorated_class(pattern.view)
+    if view_class is None or pattern.is_lifted:
+        return
+    hint = "Decorate its methods, or use a decorator that gives a class."
+    if CSRF_EXEMPT in django_decorators(pattern.view):
+        hint = f"Instead of @csrf_exempt write `csrf_exempt = True` in class {view_class.__name__}."
+    yield Error(
+        f"The view {pattern.view_name} at {pattern} is a web.View class that a decorator has "
+        "made a function, so that it's left to Django, which can't call it.",
+        hint=hint,
+        obj=view_class,
+        id="aiodjango.E004",
+    )
+
+
+def _bypassed_middlewares() -> Iterator[CheckMessage]:
+    bypassed = [
+        path
+        for path in settings.MIDDLEWARE
+        if path not in NOT_MISSED
+        and not any(
+            middleware.is_derived(import_string(path), covered) for covered in COVERED_MIDDLEWARES
+        )
+    ]
+    if bypassed:
+        yield Advice(
+            f"Coroutine views bypass these middlewares: {', '.join(bypassed)}.",
+            hint="What they do has no effect on the coroutine views in the URLconf. If that is "
+            "as it should be, silence this check.",
+            id="aiodjango.W004",
+        )
 
 
 def _shadows(patterns: list[UrlconfPattern]) -> Iterator[CheckMessage]:

@@ -10,8 +10,9 @@ from .converters import Captured, Chain, django_path
 from .discovery import UrlconfPattern, hashable
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
+from .match import LiftedMatch
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
-from .views import DjangoState, Handler, LiftedMatch, make_handler
+from .views import DjangoState, Handler, make_handler
 
 # A pattern that matches: its number in the table, its values, the language it was read in.
 Found = tuple[int, Captured, str | None]
@@ -142,7 +143,7 @@ class LiftedRoutes(PlacedResource):
 
     def _only(self, place: str) -> Only | None:
         """The pattern that is the only one to match paths from a place on, if there is one."""
-        start = place.lstrip("/")
+        start = place[1:]
         shapes_below: list[Shape] = [(f"{start}/", ANYTHING), (start,)] if start else [(ANYTHING,)]
         found = set().union(*map(self._table.index.overlapping, shapes_below))
         if len(found) != 1:

@@ -1,4 +1,4 @@
-"""How a coroutine view is called: its arguments, Django's state around it, its exceptions."""
+"""How a coroutine view is called: its arguments, Django's rules and state around it, its result."""
 
 import functools
 import inspect
@@ -7,43 +7,34 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 from django.conf import settings
-from django.core.exceptions import (
-    BadRequest,
-    ImproperlyConfigured,
-    PermissionDenied,
-    SuspiciousOperation,
-)
-from django.http import Http404
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpResponse
+from django.template.response import SimpleTemplateResponse
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import translation
 
-from .converters import Captured
+from .auth import LoginRule
+from .database import begin_work, run_in_django
+from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
+from .errors import answer
 from .language import LanguageChoice
+from .match import LiftedMatch
+from .response import finish, to_aiohttp
+from .security import Gate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class LiftedMatch(web.UrlMappingMatchInfo):
-    """A match_info that also holds what Django would pass to the view."""
-
-    __slots__ = ("captured", "language")
-
-    def __init__(
-        self, captured: Captured, route: web.AbstractRoute, language: str | None = None
-    ) -> None:
-        super().__init__(captured.strings, route)
-        self.captured = captured
-        self.language = language  # that the path was matched in, if its pattern depends on it
-
-
 class DjangoState:
-    """What Django keeps beside a request: script prefix, URLconf and language.
+    """What Django keeps beside a request: script prefix, URLconf, language, and what it demands.
 
     urlconf: the one reverse() reads in the views, None for ROOT_URLCONF.
     """
 
     def __init__(self, urlconf: Any = None) -> None:
+        self.gate = Gate()
+        self.login_rule = LoginRule()
         self.choose_language = LanguageChoice(urlconf)
         self._urlconf = urlconf
         self.mount_at("")
@@ -96,30 +87,117 @@ class _Before(NamedTuple):
 def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     """Return the aiohttp handler that calls a view as its pattern asks.
 
-    Raises ImproperlyConfigured where view and pattern don't fit.
+    Raises ImproperlyConfigured where view and pattern don't fit, and for decorators of Django's
+    that would leave the view without the protection they promise.
     """
+    check_login_decorators(pattern)
     call = _caller(pattern)
+    view = pattern.view
+    gate, login_rule = state.gate, state.login_rule
+    is_exempt = bool(getattr(view, "csrf_exempt", False))
+    needs_login = login_rule.holds_for(view)
+    headers = gate.headers_for(view)
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        """Look closer at a request. Raises or returns what answers it; None to go on."""
+        redirection = gate.examine(request, is_exempt=is_exempt)
+        if redirection is not None:
+            return to_aiohttp(redirection)
+        return await login_rule.refuse(request, view) if needs_login else None
 
     async def handler(request: web.Request) -> web.StreamResponse:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
-        try:
-            if state.is_default and match.language is None:
-                return await call(request)
+        match.headers = headers
+        work = begin_work(request)
+        before = None
+        if match.language is not None or not state.is_default:
             before = state.enter(request, match.language)
-            try:
-                return await call(request)
-            finally:
+        try:
+            refusal = None
+            if needs_login or not gate.passes(request):
+                refusal = await refuse(request)
+            response = await call(request) if refusal is None else refusal
+            if type(response) is not web.Response:
+                response = await _checked(response, pattern)
+            if match.has_django_request:
+                await _finish(match, request, response)
+        except Exception as error:
+            response = await _after_error(match, request, error)
+            if isinstance(response, web.HTTPException):  # aiohttp wants it raised
+                match.headers = None
+                headers.add_to(response, request)
+                raise
+        finally:
+            if before is not None:
                 state.leave(before)
-        except Http404 as error:
-            raise web.HTTPNotFound from error
-        except PermissionDenied as error:
-            raise web.HTTPForbidden from error
-        except (SuspiciousOperation, BadRequest) as error:
-            raise web.HTTPBadRequest from error
+            work.end()
+        match.headers = None
+        if not headers.is_empty:
+            headers.add_to(response, request)
+        return response
 
     # What the view is called, without the attributes of a web.View class.
-    functools.update_wrapper(handler, pattern.view, updated=())
+    functools.update_wrapper(handler, view, updated=())
     return handler
+
+
+async def prepare_response(request: web.Request, response: web.StreamResponse) -> None:
+    """Complete a response that a coroutine view has begun to send itself: a stream, a WebSocket.
+
+    A handler for the application's on_response_prepare. Applications that aiodjango makes have
+    it; one that takes in get_aio_routes() needs it for the same.
+    """
+    match = request.match_info
+    if not isinstance(match, LiftedMatch) or match.headers is None:
+        return
+    headers, match.headers = match.headers, None
+    match.started = response
+    if match.has_django_request:
+        match.has_django_request = False
+        await finish(request, response)
+    if response.status != 101:
+        headers.add_to(response, request)
+
+
+async def _finish(match: LiftedMatch, request: web.Request, response: web.StreamResponse) -> None:
+    match.has_django_request = False
+    if not response.prepared:
+        await finish(request, response)
+
+
+async def _checked(response: Any, pattern: UrlconfPattern) -> web.StreamResponse:
+    """Return what a view has returned as a response of aiohttp's.
+
+    Raises TypeError where it isn't one and can't be made one.
+    """
+    if isinstance(response, web.StreamResponse):
+        return response
+    if not isinstance(response, HttpResponse):
+        raise TypeError(
+            f"The view {pattern.view_name} returned {response!r}, which is no response of "
+            "aiohttp's and no HttpResponse of Django's. To stream, return an "
+            "aiohttp.web.StreamResponse; for a file, an aiohttp.web.FileResponse."
+        )
+    if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
+        response = await run_in_django(response.render)
+    return to_aiohttp(response)
+
+
+async def _after_error(
+    match: LiftedMatch, request: web.Request, error: Exception
+) -> web.StreamResponse:
+    """Return the response to an exception: itself, or the one that Django gives."""
+    response: web.StreamResponse
+    if isinstance(error, web.HTTPException) and match.started is None:
+        response = error
+    else:
+        response = await answer(request, error)
+    if match.has_django_request:
+        try:
+            await _finish(match, request, response)
+        except Exception as another:
+            response = await answer(request, another)
+    return response
 
 
 def _caller(pattern: UrlconfPattern) -> Handler:

@@ -1,0 +1,234 @@
+"""Django's session, user and permissions inside a coroutine view."""
+
+import functools
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, TypeVar, overload
+
+from aiohttp import web
+from aiohttp.abc import AbstractView
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import PermissionDenied
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils.module_loading import import_string
+
+from .fallback import FALLBACK
+from .middleware import LOGIN_REQUIRED, RequestMiddleware, installed, no_view
+from .request import django_request, is_handshake
+from .response import to_aiohttp
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+Test = Callable[[Any], Awaitable[bool]]
+
+
+async def aget_session(request: web.Request) -> SessionBase:
+    """Return Django's session of a request, the same one each time.
+
+    It is loaded already, so that `session["key"]` and `session["key"] = value` need no await.
+    A changed session is saved, and its cookie set, with the view's response; what changes after
+    that has begun needs an `await session.asave()`.
+    """
+    django = django_request(request)
+    await django.session.akeys()
+    if not django.is_session_loaded:
+        django.is_session_loaded = True
+        RequestMiddleware.current().session_loaded(django)
+    session: SessionBase = django.session
+    return session
+
+
+async def aget_user(request: web.Request) -> Any:
+    """Return the user who has sent a request, an AnonymousUser if nobody is logged in.
+
+    The session is verified as Django does. The user is loaded once for a request.
+    """
+    django = django_request(request)
+    if request.writer.output_size > 0:
+        # Django renews the session's key when a fallback secret has signed it. The browser can't
+        # learn of a new key any more: that would log its user out.
+        django.session.acycle_key = _keep_key
+    return await django.auser()
+
+
+async def _keep_key() -> None:
+    pass
+
+
+# ---- Decorators ----
+
+
+@overload
+def aio_login_required(view: V) -> V: ...
+@overload
+def aio_login_required(
+    view: None = None, redirect_field_name: str = ..., login_url: str | None = ...
+) -> Callable[[V], V]: ...
+def aio_login_required(
+    view: Any = None,
+    redirect_field_name: str = REDIRECT_FIELD_NAME,
+    login_url: str | None = None,
+) -> Any:
+    """Let only those who are logged in to a coroutine view.
+
+    For coroutine functions, `web.View` classes and their methods, with or without arguments. Others
+    are redirected to the login page, as by Django's `login_required`; a WebSocket handshake is
+    answered 401.
+
+    redirect_field_name: the query parameter that tells the login page where to go back to.
+    login_url: the login page; None for the setting LOGIN_URL.
+    """
+    requirement = Requirement(_is_logged_in, redirect_field_name, login_url)
+    return requirement.protect if view is None else requirement.protect(view)
+
+
+def aio_permission_required(
+    perm: str | Sequence[str], login_url: str | None = None, raise_exception: bool = False
+) -> Callable[[V], V]:
+    """Let only those who have a permission (or all of several) to a coroutine view.
+
+    For the same views as `aio_login_required`. Others are redirected to the login page, as by
+    Django's `permission_required`; a WebSocket handshake is answered 403, or 401 if nobody is
+    logged in.
+
+    login_url: the login page; None for the setting LOGIN_URL.
+    raise_exception: raise PermissionDenied instead, which answers 403.
+    """
+    perms = (perm,) if isinstance(perm, str) else tuple(perm)
+
+    async def has_permission(user: Any) -> bool:
+        if await user.ahas_perms(perms):
+            return True
+        if raise_exception:
+            raise PermissionDenied
+        return False
+
+    return Requirement(has_permission, REDIRECT_FIELD_NAME, login_url).protect
+
+
+async def _is_logged_in(user: Any) -> bool:
+    return bool(user.is_authenticated)
+
+
+class Requirement:
+    """What a user has to fulfil, and where those who don't are sent."""
+
+    def __init__(self, test: Test, redirect_field_name: str, login_url: str | None) -> None:
+        self._test = test
+        # By these names LoginRequiredMiddleware finds them at a view.
+        self._login = {"redirect_field_name": redirect_field_name, "login_url": login_url}
+
+    def protect(self, view: V) -> V:
+        """Return a view for those who fulfil it. Raises TypeError for what is no coroutine view."""
+        protected: Any
+        if isinstance(view, type) and issubclass(view, AbstractView):
+            protected = self._protect_class(view)
+        elif iscoroutinefunction(view):
+            protected = self._protect_function(view)
+        else:
+            raise TypeError(
+                f"{view!r} is no coroutine view. For Django's own views there are login_required "
+                "and permission_required."
+            )
+        for name, value in self._login.items():
+            setattr(protected, name, value)
+        return protected  # type: ignore[no-any-return]
+
+    def _protect_function(self, view: Callable[..., Awaitable[Any]]) -> Any:
+        @functools.wraps(view)
+        async def protected(subject: Any, *args: Any, **kwargs: Any) -> Any:
+            # A method of a `web.View` has its request as an attribute.
+            request = subject.request if isinstance(subject, AbstractView) else subject
+            refusal = await self.refuse(request)
+            return await view(subject, *args, **kwargs) if refusal is None else refusal
+
+        return protected
+
+    def _protect_class(self, view: type[AbstractView]) -> type[AbstractView]:
+        requirement = self
+
+        class Protected(view):  # type: ignore[misc, valid-type]
+            def __await__(self) -> Generator[Any, None, web.StreamResponse]:
+                refusal = yield from requirement.refuse(self.request).__await__()
+                if refusal is not None:
+                    return refusal
+                response: web.StreamResponse = yield from super().__await__()
+                return response
+
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            setattr(Protected, name, getattr(view, name))
+        return Protected
+
+    async def refuse(self, request: web.Request) -> web.StreamResponse | None:
+        """Return the way to the login page, None for a user who fulfils the requirement.
+
+        Raises HTTPUnauthorized and HTTPForbidden for a WebSocket handshake.
+        """
+        user = await aget_user(request)
+        if await self._test(user):
+            return None
+        if is_handshake(request):
+            raise _handshake_refused(user)
+        middleware = import_string(LOGIN_REQUIRED)(no_view)
+        with _djangos_urls(request):
+            return to_aiohttp(
+                middleware.handle_no_permission(
+                    django_request(request), SimpleNamespace(**self._login)
+                )
+            )
+
+
+class LoginRule:
+    """LoginRequiredMiddleware, where it's installed."""
+
+    def __init__(self) -> None:
+        kind = installed(LOGIN_REQUIRED)
+        self._middleware: Any = kind and kind(no_view)
+
+    def holds_for(self, view: Any) -> bool:
+        return self._middleware is not None and getattr(view, "login_required", True)
+
+    async def refuse(self, request: web.Request, view: Any) -> web.StreamResponse | None:
+        """Return what it answers to a request for a view; None if it lets the request pass.
+
+        Raises HTTPUnauthorized for a WebSocket handshake that it does not let pass.
+        """
+        django = django_request(request)
+        django.user = await aget_user(request)
+        with _djangos_urls(request):
+            refusal = self._middleware.process_view(django, view, (), {})
+        if refusal is None:
+            return None
+        if is_handshake(request):
+            raise _handshake_refused(django.user)
+        return to_aiohttp(refusal)
+
+
+def _handshake_refused(user: Any) -> web.HTTPException:
+    return web.HTTPForbidden() if user.is_authenticated else web.HTTPUnauthorized()
+
+
+@contextmanager
+def _djangos_urls(request: web.Request) -> Iterator[None]:
+    """Have reverse() give what it gives in Django's own views: the login page is one of them.
+
+    A coroutine view may have another URLconf, under another mount.
+    """
+    fallback = request.config_dict.get(FALLBACK)
+    if fallback is None:
+        yield
+        return
+    forced = settings.FORCE_SCRIPT_NAME
+    mount = fallback.mount if forced is None else forced
+    before = get_script_prefix(), get_urlconf()
+    set_script_prefix(mount.rstrip("/") + "/")
+    set_urlconf(None)
+    try:
+        yield
+    finally:
+        set_script_prefix(before[0])
+        set_urlconf(before[1])

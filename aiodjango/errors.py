@@ -1,0 +1,111 @@
+"""Exceptions of coroutine views: Django's pages and Django's logging for them."""
+
+import logging
+
+from aiohttp import WSCloseCode, web
+from django.conf import settings
+from django.core import signals
+from django.core.exceptions import SuspiciousOperation
+from django.core.handlers.exception import response_for_exception
+from django.http import HttpResponse, QueryDict
+from django.urls import get_callable
+from django.utils.log import log_response
+
+from .database import run_in_django
+from .match import LiftedMatch
+from .request import LiftedRequest, django_request
+from .response import to_aiohttp
+from .security import OriginRefused
+
+request_logger = logging.getLogger("django.request")
+csrf_logger = logging.getLogger("django.security.csrf")
+
+
+async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
+    """Return the response that Django would give for an exception, and log it as Django would.
+
+    A response that has begun already is cut off; a WebSocket is closed with code 1011.
+    """
+    match = request.match_info
+    started = match.started if isinstance(match, LiftedMatch) else None
+    if started is not None or request.writer.output_size > 0:
+        return await _cut_off(request, started, error)
+    django = django_request(request)
+    await _add_form(request, django)
+    # In a thread: templates take their time, and those of the project may use the database.
+    return to_aiohttp(await run_in_django(_page, django, error))
+
+
+def _page(request: LiftedRequest, error: Exception) -> HttpResponse:
+    traceback = error.__traceback__
+    try:
+        raise error  # Django looks at the exception that is being handled
+    except Exception:
+        error.__traceback__ = traceback  # without this function
+        if isinstance(error, OriginRefused):
+            return _refusal(request, error)
+        response: HttpResponse = response_for_exception(request, error)
+        # As BaseHandler does, of what has not been logged.
+        log_response(
+            "%s: %s", response.reason_phrase, request.path, response=response, request=request
+        )
+        return response
+
+
+def _refusal(request: LiftedRequest, error: OriginRefused) -> HttpResponse:
+    reason = str(error)
+    response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
+    log_response(
+        "Forbidden (%s): %s",
+        reason,
+        request.path,
+        response=response,
+        request=request,
+        logger=csrf_logger,
+    )
+    return response
+
+
+async def _add_form(request: web.Request, django: LiftedRequest) -> None:
+    """Show Django a form that the view has read, for its reports."""
+    is_form = request.content_type == "application/x-www-form-urlencoded"
+    if is_form and request.content.at_eof():
+        try:
+            django.POST = QueryDict(await request.read(), encoding=request.charset or "utf-8")
+        except (SuspiciousOperation, LookupError, web.HTTPException):
+            pass  # more fields than Django takes, or a charset that nobody knows
+
+
+async def _cut_off(
+    request: web.Request, started: web.StreamResponse | None, error: Exception
+) -> web.StreamResponse:
+    if not (isinstance(error, ConnectionError) and _has_left(request, started)):
+        await run_in_django(_log_late, django_request(request), error)
+    if isinstance(started, web.WebSocketResponse) and started.prepared:
+        await started.close(code=WSCloseCode.INTERNAL_ERROR)
+    elif request.transport is not None:
+        # The end of the stream has to be missing: only so its reader learns that it's not whole.
+        request.transport.close()
+    if started is None:
+        raise ConnectionResetError("The view failed after its response had begun.") from error
+    return started
+
+
+def _has_left(request: web.Request, started: web.StreamResponse | None) -> bool:
+    """Whether the client is gone: then writing fails, which is nobody's error."""
+    if isinstance(started, web.WebSocketResponse) and started.closed:
+        return True
+    return request.transport is None or request.transport.is_closing()
+
+
+def _log_late(request: LiftedRequest, error: Exception) -> None:
+    try:
+        raise error
+    except Exception:
+        signals.got_request_exception.send(sender=None, request=request)
+    request_logger.error(
+        "Internal Server Error after the response had begun: %s",
+        request.path.encode("unicode_escape").decode("ascii"),
+        extra={"status_code": 500, "request": request},
+        exc_info=error,
+    )

@@ -1,0 +1,311 @@
+"""An ORM thread: resident, with connections of its own, shared by pieces of work.
+
+A piece of work is what belongs together: a request, a block of `django_context()`, the calls that
+a WebSocket makes between two pauses. Its calls run in one thread, in their order. Since most work
+waits for something else most of the time, a thread serves several pieces at once.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from django.db import Error as DatabaseError
+
+from .upkeep import Connections
+
+logger = logging.getLogger("aiodjango.database")
+
+# Times in seconds.
+# Work whose end nothing tells (a WebSocket, a background task) leaves its thread after a pause.
+PAUSE = 0.2
+# A transaction whose work has ended is rolled back when nothing has used it for so long.
+TRANSACTION_LIMIT = 1.0
+# A thread that was not idle for so long, and has connections past their age, gets no new work …
+BUSY_LIMIT = 1.0
+# … and if it is not idle after so long either, they are closed between two calls.
+DRAIN_LIMIT = 5.0
+
+
+class Work:
+    """A piece of work, and where it stands.
+
+    request: that it answers. None for work that may pause for long: nothing tells when it's over.
+    """
+
+    # As class attributes these cost nothing in the many pieces of work that use no database.
+    # All are guarded by the lock of the threads.
+    thread: "OrmThread | None" = None  # its latest; it's in thread.works while it counts there
+    outstanding = 0  # calls
+    last_call = 0.0
+    has_ended = False
+    cursors: "tuple[weakref.ref[Any], ...]" = ()  # that are read in parts
+
+    def __init__(self, request: web.BaseRequest | None = None) -> None:
+        self.request = request
+
+    def end(self) -> None:
+        """Say that it's over; what goes on in background tasks is still served."""
+        self.request = None
+        if self.thread is not None:
+            self.thread.end(self)
+
+    def is_open_ended(self) -> bool:
+        request = self.request
+        # What has begun to answer is a WebSocket or a stream, and can stay open for days.
+        return request is None or request.writer.output_size > 0
+
+    def is_paused(self) -> bool:
+        """Whether it makes no calls at the moment, and perhaps never again."""
+        return (
+            not self.outstanding
+            and self.is_open_ended()
+            and time.monotonic() - self.last_call >= PAUSE
+            and not self.is_reading()
+        )
+
+    def is_reading(self) -> bool:
+        """Whether a cursor is open in its thread."""
+        return any(cursor() is not None for cursor in self.cursors)
+
+
+class Reports:
+    """What threads report to one event loop: a single wake-up carries all that has gathered."""
+
+    def __init__(self) -> None:
+        self._reports: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._is_coming = False
+
+    def add(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        """Have a future of the loop resolved there; in any thread."""
+        self._reports.append((future, result, error))
+        if not self._is_coming:
+            self._is_coming = True
+            try:
+                future.get_loop().call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                self._reports.clear()  # the loop is closed: nobody waits any more
+
+    def _deliver(self) -> None:
+        # Cleared first: what is added from now on either is still seen below or comes again.
+        self._is_coming = False
+        while self._reports:
+            future, result, error = self._reports.popleft()
+            if future.done():
+                continue  # cancelled
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+class Call:
+    """A function to be called in a thread, and the future that waits for it."""
+
+    __slots__ = ("begins_idle", "checks", "function", "future", "reports", "work")
+
+    def __init__(
+        self,
+        work: Work,
+        function: Callable[[], Any],
+        future: asyncio.Future[Any],
+        reports: Reports,
+    ) -> None:
+        self.work = work
+        self.function = function
+        self.future = future
+        self.reports = reports
+        self.begins_idle = False  # the first in a thread that nothing else uses
+        self.checks = False  # the first of a piece of work, or the first after a moment's pause
+
+
+class Shared:
+    """What all ORM threads of a process have in common."""
+
+    def __init__(self) -> None:
+        # Held for moments only. One that can be taken again: the garbage collector may close a
+        # coroutine at any moment, and that may end its work.
+        self.lock = threading.RLock()
+        # The one that gets no new work until it is idle; never two at a time.
+        self.draining: OrmThread | None = None
+
+
+class OrmThread:
+    """A thread with its connections, its queue and the work that counts on them."""
+
+    def __init__(self, shared: Shared, name: str) -> None:
+        self._shared = shared
+        self.name = name
+        self.queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        # Guarded by the shared lock:
+        self.works: set[Work] = set()
+        self.outstanding = 0  # calls
+        self.is_started = False
+        self.is_gone = False
+        # Written in the thread alone:
+        self.connections: Connections
+        self.holder: Work | None = None  # whose transaction is open between two calls
+        self.busy_since = 0.0
+        self._held: deque[Call] = deque()  # of other work, until that transaction ends
+        self._current: Work | None = None
+        self._is_tidy = True
+        self._next_look = 0.0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread. A daemon: it never delays the end of the process."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+        self.is_started = True
+
+    def join(self, timeout: float) -> bool:
+        if self._thread is not None:
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def end(self, work: Work) -> None:
+        """Let work go that is over, unless something of it goes on."""
+        with self._shared.lock:
+            work.has_ended = True
+            if not work.outstanding and work is not self.holder and not work.is_reading():
+                self.works.discard(work)
+
+    # --- In the thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.connections = Connections(self._note_cursor)
+        while (call := self._next()) is not None:
+            self._perform(call)
+            del call  # with its result, which may be large
+        self.connections.close_all()
+
+    def _next(self) -> Call | None:
+        while True:
+            if self._held and self.holder is None:
+                return self._held.popleft()
+            try:
+                call = self.queue.get(timeout=None if self._is_tidy else PAUSE)
+            except queue.Empty:
+                self._look()
+                continue
+            if self.holder is None or (call is not None and call.work is self.holder):
+                return call
+            if call is None:
+                self._roll_back(self.holder)
+                self.queue.put(None)  # behind those that are held
+                continue
+            self._held.append(call)
+            self._look_again()
+
+    def _perform(self, call: Call) -> None:
+        self._is_tidy = False
+        if call.begins_idle:
+            self._close_obsolete()
+        elif call.checks and self.holder is None:
+            self._upkeep(self.connections.close_broken)
+        work = self._current = call.work
+        result: Any = None
+        error: BaseException | None = None
+        if not call.future.cancelled():
+            try:
+                result = call.function()
+            except StopIteration as stop:
+                # No future can carry it: it would end the coroutine that awaits it.
+                error = RuntimeError("The function raised StopIteration")
+                error.__cause__ = stop
+            except BaseException as raised:
+                error = raised
+            if isinstance(error, DatabaseError):
+                self._upkeep(self.connections.close_broken)
+            self.holder = work if self.connections.in_transaction() else None
+        self._current = None
+        with self._shared.lock:
+            work.last_call = time.monotonic()
+            work.outstanding -= 1
+            self.outstanding -= 1
+        call.reports.add(call.future, result, error)
+        # An error holds this frame by its traceback: let it not hold the error.
+        del result, error
+        self._look_again()
+
+    def _note_cursor(self, cursor: Any) -> None:
+        work = self._current
+        if work is not None:
+            still_open = (other for other in work.cursors if other() is not None)
+            try:
+                work.cursors = (*still_open, weakref.ref(cursor))
+            except TypeError:
+                pass  # a backend's own kind of cursor, of which nothing can be known
+
+    # --- Now and then, in the thread -------------------------------------------------------
+
+    def _look_again(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._look()
+
+    def _look(self) -> None:
+        """Let work go that pauses, and find an occasion to tidy up."""
+        now = time.monotonic()
+        self._next_look = now + PAUSE
+        holder = self.holder
+        with self._shared.lock:
+            for work in list(self.works):
+                if work is not holder and work.is_paused():
+                    self.works.discard(work)
+            is_idle = not self.works
+            is_left = (
+                holder is not None
+                and holder.has_ended
+                and not holder.outstanding
+                and now - holder.last_call >= TRANSACTION_LIMIT
+            )
+        if holder is not None and is_left:
+            self._roll_back(holder)
+        elif is_idle:
+            self._close_obsolete()
+            self._is_tidy = True
+        elif self.connections.is_overdue():
+            self._seek_idleness(now)
+
+    def _seek_idleness(self, now: float) -> None:
+        # Others may wait for a connection that is borrowed from a pool.
+        limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
+        busy = now - self.busy_since
+        if busy < limit:
+            return
+        if busy < limit + DRAIN_LIMIT:
+            with self._shared.lock:
+                if self._shared.draining is None:
+                    self._shared.draining = self
+            return
+        with self._shared.lock:
+            if self._shared.draining is self:
+                self._shared.draining = None
+            is_closable = self.holder is None and not any(w.is_reading() for w in self.works)
+        if is_closable:
+            self._close_obsolete()
+        self.busy_since = now
+
+    def _close_obsolete(self) -> None:
+        self._upkeep(self.connections.close_obsolete)
+        self.busy_since = time.monotonic()
+
+    def _roll_back(self, holder: Work) -> None:
+        logger.error("A transaction was left open by work that has ended; it is rolled back.")
+        self._upkeep(self.connections.roll_back)
+        self.holder = None
+        with self._shared.lock:
+            self.works.discard(holder)
+
+    def _upkeep(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            logger.exception("The database connections of %s can't be looked after", self.name)

@@ -1,0 +1,148 @@
+"""aiohttp's request as Django's, for the parts of Django that need one."""
+
+import os
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+from aiohttp import hdrs, web
+from django.conf import settings
+from django.core.exceptions import BadRequest
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import QueryDict
+
+from .environ import SchemeConflict, TrustedProxies, build_environ
+from .fallback import FALLBACK
+from .match import LiftedMatch
+from .middleware import RequestMiddleware
+from .placement import PlacedResource
+
+# How a proxy says that its client came over TLS: headers and values as in `environ`.
+_SECURE_HEADERS = (
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Protocol", "ssl"),
+    ("X-Forwarded-Ssl", "on"),
+)
+
+
+class LiftedRequest(WSGIRequest):
+    """Django's view of a request that a coroutine view answers.
+
+    It has the session and the user, but no body: that is read from aiohttp's request.
+    """
+
+    session: Any
+    auser: Any
+    is_session_loaded = False
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        super().__init__({**environ, "wsgi.input": BytesIO()})
+        self.POST = QueryDict()
+
+    @property
+    def user(self) -> Any:
+        return self._user
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        # Django 5.2 tells a login or logout only here.
+        async def auser() -> Any:
+            return user
+
+        self._user, self.auser = user, auser
+
+
+_DJANGO_REQUEST: web.RequestKey[LiftedRequest] = web.RequestKey(
+    "aiodjango.DJANGO_REQUEST", LiftedRequest
+)
+
+
+def django_request(request: web.Request) -> LiftedRequest:
+    """Return Django's view of a request, the same one each time.
+
+    For functions of Django's that take an HttpRequest, as `alogin(django_request(request), user)`
+    and `render_to_string(template, context, django_request(request))`.
+    """
+    found = request.get(_DJANGO_REQUEST)
+    if found is None:
+        found = request[_DJANGO_REQUEST] = _adapt(request)
+        if isinstance(request.match_info, LiftedMatch):
+            request.match_info.has_django_request = True
+    return found
+
+
+def known_django_request(request: web.Request) -> LiftedRequest | None:
+    """Return Django's view of a request if anything has asked for it already."""
+    return request.get(_DJANGO_REQUEST)
+
+
+def _adapt(request: web.Request) -> LiftedRequest:
+    mount = _mount(request)
+    try:
+        environ = build_environ(request, mount, trusted_proxies(request))
+    except SchemeConflict:
+        environ = build_environ(request, mount, TrustedProxies(""))
+    try:
+        django = LiftedRequest(environ)
+    except BadRequest:  # a Content-Type that can't be read, and that nothing here needs
+        del environ["CONTENT_TYPE"]
+        django = LiftedRequest(environ)
+    RequestMiddleware.current().process_request(django)
+    return django
+
+
+def _mount(request: web.Request) -> str:
+    """The prefix under which the URLconf is mounted that a request was matched in."""
+    resource = request.match_info.route.resource
+    if isinstance(resource, PlacedResource):
+        return resource.mount
+    # A handler of the application around: Django's own mount, where the path lies in it.
+    fallback = request.config_dict.get(FALLBACK)
+    if fallback is None or not request.path.startswith(f"{fallback.mount}/"):
+        return ""
+    return fallback.mount
+
+
+# ---- The scheme: what the other half makes of it, without an environ ----
+
+
+def trusted_proxies(request: web.Request) -> TrustedProxies:
+    """Who may name the scheme of a request: what the enclosing fallback says, or its default."""
+    fallback = request.config_dict.get(FALLBACK)
+    if fallback is not None:
+        return fallback.gateway._proxies
+    return _proxies_by_default(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
+
+
+@lru_cache(maxsize=8)
+def _proxies_by_default(allowed: str) -> TrustedProxies:
+    return TrustedProxies(allowed)
+
+
+def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:
+    """Whether a client came over TLS, by SECURE_PROXY_SSL_HEADER and by trusted proxies."""
+    if settings.SECURE_PROXY_SSL_HEADER:
+        key, secure_value = settings.SECURE_PROXY_SSL_HEADER
+        values = request.headers.getall(_header_name(key), [])
+        if values:
+            return bool(values[0].partition(",")[0].strip() == secure_value)
+    said = {
+        value == secure
+        for name, secure in _SECURE_HEADERS
+        if name in request.headers
+        for value in request.headers.getall(name)
+    }
+    if len(said) == 1 and proxies.trusts(request.protocol.peername, request.protocol.sockname):
+        return said.pop()
+    return request.scheme == "https"
+
+
+@lru_cache(maxsize=8)
+def _header_name(key: str) -> str:
+    """A header by the name that it has in request.META."""
+    return key.removeprefix("HTTP_").replace("_", "-")
+
+
+def is_handshake(request: web.BaseRequest) -> bool:
+    """Whether a request asks for a WebSocket."""
+    return request.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"

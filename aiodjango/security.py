@@ -1,0 +1,193 @@
+"""What a site's security settings demand of requests for coroutine views, and of their responses.
+
+The rules are those of HttpRequest.get_host() and of Django's own middlewares.
+"""
+
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.http import is_same_domain
+
+from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
+from .environ import TrustedProxies
+from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
+from .request import django_request, is_handshake, is_secure, trusted_proxies
+from .response import process_response
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+# Where a request without an Origin may come from: the site's own pages, or no page at all.
+OWN_FETCH_SITES = frozenset({"same-origin", "none"})
+# How many hosts that are allowed, and how many origins, an application remembers.
+REMEMBERED = 1024
+
+
+class OriginRefused(PermissionDenied):
+    """A request that a page of another site may have sent."""
+
+
+class Gate:
+    """Stands before the coroutine views of an application, and lets in what its settings allow.
+
+    Most settings are read once, when the application is made.
+    """
+
+    def __init__(self) -> None:
+        self._host_header = hdrs.X_FORWARDED_HOST if settings.USE_X_FORWARDED_HOST else hdrs.HOST
+        self._known_hosts: set[str] = set()
+        self._is_trusted = lru_cache(REMEMBERED)(self._is_trusted_origin)
+        self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
+        self._security = _security_middleware()
+        self._headers = SecurityHeaders(self)
+        self._framable_headers = SecurityHeaders(self, is_framable=True)
+        self._proxies: TrustedProxies | None = None
+
+    def passes(self, request: web.Request) -> bool:
+        """Whether a request plainly needs no closer look."""
+        headers = request.headers
+        return (
+            headers.get(self._host_header) in self._known_hosts
+            and request.method in SAFE_METHODS
+            and hdrs.UPGRADE not in headers
+            and request.raw_path[0] == "/"
+            and (self._security is None or not self._may_redirect(request))
+        )
+
+    def examine(self, request: web.Request, *, is_exempt: bool) -> HttpResponseBase | None:
+        """Return a redirection to https if the settings ask for one, None if all is well.
+
+        is_exempt: whether the view takes requests from the pages of any site.
+        Raises DisallowedHost, and OriginRefused for what another site's page may have sent.
+        """
+        if self._security is not None and self._may_redirect(request):
+            redirection: HttpResponseBase | None = self._security.process_request(
+                django_request(request)
+            )
+            if redirection is not None:
+                return redirection
+        host = self._checked_host(request)
+        if not is_exempt and (request.method not in SAFE_METHODS or is_handshake(request)):
+            self._check_origin(request, host)
+        return None
+
+    def headers_for(self, view: Any) -> "SecurityHeaders":
+        """Return the headers for the responses of a view."""
+        if FRAME_OPTIONS_EXEMPT in django_decorators(view):
+            return self._framable_headers
+        return self._headers
+
+    def is_secure(self, request: web.Request) -> bool:
+        if self._proxies is None:
+            self._proxies = trusted_proxies(request)
+        return is_secure(request, self._proxies)
+
+    def _may_redirect(self, request: web.Request) -> bool:
+        return not _is_djangos(type(self._security)) or not self.is_secure(request)
+
+    def _checked_host(self, request: web.Request) -> str:
+        """Return the host that a request names. Raises DisallowedHost."""
+        values = request.headers.getall(self._host_header, [])
+        # The host in an absolute-form target replaces the header.
+        is_plain = len(values) == 1 and request.raw_path[0] == "/"
+        if is_plain and values[0] in self._known_hosts:
+            return values[0]
+        host = django_request(request).get_host()
+        if is_plain:
+            if len(self._known_hosts) >= REMEMBERED:
+                self._known_hosts.clear()
+            self._known_hosts.add(host)
+        return host
+
+    def _check_origin(self, request: web.Request, host: str) -> None:
+        if hdrs.ORIGIN in request.headers:
+            origin = ",".join(request.headers.getall(hdrs.ORIGIN))
+            own = f"{'https' if self.is_secure(request) else 'http'}://{host}"
+            if origin != own and not self._is_trusted(origin):
+                raise OriginRefused(
+                    f"Origin checking failed - {origin} does not match any trusted origins. "
+                    "CSRF_TRUSTED_ORIGINS allows an origin, @csrf_exempt on the view all of them."
+                )
+        else:
+            site = request.headers.get("Sec-Fetch-Site")
+            if site is not None and site not in OWN_FETCH_SITES:
+                raise OriginRefused(
+                    f"Origin checking failed - no Origin, and Sec-Fetch-Site is {site}. "
+                    "@csrf_exempt on the view allows such requests."
+                )
+
+    def _is_trusted_origin(self, origin: str) -> bool:
+        if origin in self._csrf.allowed_origins_exact:
+            return True
+        try:
+            parsed = urlsplit(origin)
+        except ValueError:
+            return False
+        hosts = self._csrf.allowed_origin_subdomains.get(parsed.scheme, ())
+        return any(is_same_domain(parsed.netloc, host) for host in hosts)
+
+
+def _security_middleware() -> Any:
+    """The SecurityMiddleware, if it may redirect."""
+    kind = installed(SECURITY)
+    if kind is None or (_is_djangos(kind) and not settings.SECURE_SSL_REDIRECT):
+        return None
+    return kind(no_view)
+
+
+class SecurityHeaders:
+    """What SecurityMiddleware and those for X-Frame-Options and CSP add to responses.
+
+    is_framable: without X-Frame-Options.
+    """
+
+    def __init__(self, gate: Gate, *, is_framable: bool = False) -> None:
+        self._gate = gate
+        paths = [SECURITY, CSP] if is_framable else [SECURITY, FRAME_OPTIONS, CSP]
+        kinds = [kind for kind in map(installed, paths) if kind is not None]
+        # Django's own give every response the same: they are asked once. A project's may not.
+        own = [kind(no_view) for kind in kinds if _is_djangos(kind)]
+        self._plain = _headers_by(own, "http")
+        self._secure = _headers_by(own, "https")
+        self._depends_on_scheme = self._plain != self._secure
+        self._others = [kind(no_view) for kind in kinds if not _is_djangos(kind)]
+        self.is_empty = not (self._plain or self._secure or self._others)
+
+    def add_to(self, response: web.StreamResponse, request: web.Request) -> None:
+        """Add those that a response doesn't have."""
+        for middleware in self._others:
+            process_response(middleware.process_response, django_request(request), response)
+        pairs = self._plain
+        if self._depends_on_scheme and self._gate.is_secure(request):
+            pairs = self._secure
+        headers = response.headers
+        for name, _ in pairs:
+            if name in headers:
+                break
+        else:  # all at once, which is much quicker
+            headers.extend(pairs)
+            return
+        for name, value in pairs:
+            headers.setdefault(name, value)
+
+
+def _is_djangos(kind: type[Any]) -> bool:
+    return kind.__module__.startswith("django.")
+
+
+def _headers_by(middlewares: list[Any], scheme: str) -> list[tuple[str, str]]:
+    environ = {"REQUEST_METHOD": "GET", "wsgi.input": BytesIO(), "wsgi.url_scheme": scheme}
+    request, response = WSGIRequest(environ), HttpResponse()
+    del response.headers["Content-Type"]
+    for middleware in middlewares:
+        middleware.process_response(request, response)
+    # Of the type that aiohttp's names of headers have, which is the quickest to look up.
+    istr = type(hdrs.HOST)
+    return [(istr(name), value) for name, value in response.items()]

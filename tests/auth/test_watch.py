@@ -1,0 +1,254 @@
+"""Open WebSockets whose users' logins end."""
+
+import asyncio
+import gc
+import weakref
+from importlib import import_module
+
+import pytest
+from aiohttp import WSMsgType, web
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.backends.utils import CursorWrapper
+
+from aiodjango.database import run_in_django
+from aiodjango.watch import LOGIN_ENDED, Watches, watch_user
+
+# Longer than any test: what ends is ended at once.
+NEVER = 3600.0
+SOON = 0.05
+
+
+@pytest.fixture
+def interval(settings):
+    settings.AIO_WATCH_INTERVAL = NEVER
+
+
+@pytest.fixture
+async def sockets(client, users, log_in):
+    """Two WebSockets of ann's, of two sessions, and one of ben's."""
+    ann, ben = users
+    opened, keys = [], []
+    for user in [ann, ann, ben]:
+        client.session.cookie_jar.clear()
+        keys.append(await log_in(client, user))
+        ws = await client.ws_connect("/socket/")
+        assert await ws.receive_str(timeout=10) == user.username
+        opened.append(ws)
+    yield opened, keys
+    for ws in opened:
+        await ws.close()
+
+
+async def ended(ws):
+    message = await ws.receive(timeout=10)
+    assert message.type is WSMsgType.CLOSE
+    return message.data, message.extra
+
+
+async def is_open(ws):
+    await ws.send_str("still here")
+    return await ws.receive_str(timeout=10) == "still here"
+
+
+async def test_logging_out_ends_those_of_the_session(interval, client, sockets):
+    (first, second, other), keys = sockets
+    client.session.cookie_jar.update_cookies({"sessionid": keys[0]})
+    await client.get("/logout/")
+    assert await ended(first) == (4401, "logged out")
+    assert await is_open(second)
+    client.session.cookie_jar.update_cookies({"sessionid": keys[1]})
+    await client.get("/aio-logout/")
+    assert await ended(second) == (LOGIN_ENDED, "logged out")
+    assert await is_open(other)
+
+
+async def test_a_changed_password_ends_all_of_the_users(interval, users, sockets):
+    (first, second, other), _ = sockets
+    ann = await User.objects.aget(username="ann")
+    await ann.asave()  # changes nothing
+    assert await is_open(first)
+    ann.set_password("another")
+    await ann.asave()
+    for ws in [first, second]:
+        assert await ended(ws) == (4401, "password changed")
+    assert await is_open(other)
+
+
+class UserProxy(User):
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+async def test_deactivating_ends_them(interval, sockets):
+    (first, second, other), _ = sockets
+    ann = await UserProxy.objects.aget(username="ann")
+    ann.is_active = False
+    await ann.asave(update_fields=["is_active"])
+    for ws in [first, second]:
+        assert await ended(ws) == (4401, "deactivated")
+    assert await is_open(other)
+
+
+async def test_deleting_ends_them(interval, sockets):
+    (first, _, other), _ = sockets
+    await User.objects.filter(username="ann").adelete()
+    assert await ended(first) == (4401, "deleted")
+    assert await is_open(other)
+
+
+async def test_what_is_rolled_back_ends_nothing(interval, sockets):
+    (first, second, _), _ = sockets
+
+    def save(error):
+        with transaction.atomic():
+            ann = User.objects.get(username="ann")
+            ann.set_password("another")
+            ann.save()
+            if error:
+                raise ZeroDivisionError("rolled back")
+
+    with pytest.raises(ZeroDivisionError, match="rolled back"):
+        await run_in_django(save, True)
+    assert await is_open(first)
+    await run_in_django(save, False)
+    assert await ended(second) == (4401, "password changed")
+
+
+@pytest.fixture
+def engine(request, settings):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
+
+
+@pytest.mark.parametrize(
+    "engine", ["db", "cached_db", "cache", "file", "signed_cookies"], indirect=True
+)
+async def test_logging_out_with_every_engine(interval, engine, client, users, log_in):
+    await log_in(client, users[0])
+    async with client.ws_connect("/socket/") as ws:
+        assert await ws.receive_str(timeout=10) == "ann"
+        await client.get("/logout/")
+        assert await ended(ws) == (4401, "logged out")
+
+
+# ---- What no signal tells, as when it happens in another process ----
+
+
+@pytest.fixture
+def soon(settings):
+    settings.AIO_WATCH_INTERVAL = SOON
+
+
+async def change(**values):
+    # Without signals.
+    await User.objects.filter(username="ann").aupdate(**values)
+
+
+async def test_the_periodic_check_finds_a_changed_password(soon, sockets):
+    (first, second, other), _ = sockets
+    await change(password="another")
+    for ws in [first, second]:
+        assert await ended(ws) == (4401, "password changed")
+    assert await is_open(other)
+
+
+async def test_the_periodic_check_finds_the_deactivated(soon, sockets):
+    (first, _, other), _ = sockets
+    await change(is_active=False)
+    assert await ended(first) == (4401, "deactivated")
+    assert await is_open(other)
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db", "cache", "file"], indirect=True)
+async def test_the_periodic_check_finds_lost_sessions(
+    soon, engine, settings, client, users, log_in
+):
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    key = await log_in(client, users[0])
+    async with client.ws_connect("/socket/") as ws:
+        assert await ws.receive_str(timeout=10) == "ann"
+        await run_in_django(store(key).delete)
+        assert await ended(ws) == (4401, "logged out")
+
+
+async def test_the_check_takes_two_queries_for_many(interval, sockets, monkeypatch):
+    queries = []
+    execute = CursorWrapper.execute
+
+    def counting(self, sql, params=None):
+        queries.append(sql)
+        return execute(self, sql, params)
+
+    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    monkeypatch.setattr(CursorWrapper, "execute", counting)
+    await watches._check()
+    assert [sql.split(" FROM ")[1].split('"')[1] for sql in queries] == [
+        "auth_user",
+        "django_session",
+    ]
+
+
+async def test_a_check_that_fails_is_followed_by_others(soon, sockets, caplog, monkeypatch):
+    (first, *_), _ = sockets
+    failed = asyncio.Event()
+    manager = User._default_manager
+
+    def broken(**kwargs):
+        failed.set()
+        raise ZeroDivisionError("no database")
+
+    monkeypatch.setattr(manager, "filter", broken)
+    await asyncio.wait_for(failed.wait(), 10)
+    monkeypatch.undo()
+    await Session.objects.all().adelete()
+    assert await ended(first) == (4401, "logged out")
+    assert "The logins of open WebSockets could not be checked." in caplog.text
+
+
+# ---- Its limits ----
+
+
+async def test_a_visitor_is_not_watched(interval, client):
+    async with client.ws_connect("/socket/") as ws:
+        assert await ws.receive_str(timeout=10) == ""
+        assert not any(w._open_watches() for w in Watches.of_all_loops())
+
+
+async def test_closed_websockets_are_forgotten(interval, client, sockets):
+    opened, _ = sockets
+    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    held = [weakref.ref(watch) for watch in watches._open_watches()]
+    for ws in opened:
+        await ws.close()
+    async with asyncio.timeout(10):
+        while watches._open_watches():
+            await asyncio.sleep(0)
+    gc.collect()
+    assert [ref() for ref in held] == [None] * 3
+
+
+async def test_it_comes_after_prepare(aiohttp_client):
+    caught = []
+
+    async def view(request):
+        try:
+            watch_user(request, web.WebSocketResponse())
+        except RuntimeError as error:
+            caught.append(str(error))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/x", view)
+    client = await aiohttp_client(app)
+    await client.get("/x")
+    assert caught == ["watch_user() has to come after the WebSocket's prepare()."]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "30", None])
+async def test_an_interval_that_cannot_be(settings, value):
+    settings.AIO_WATCH_INTERVAL = value
+    with pytest.raises(ImproperlyConfigured, match="AIO_WATCH_INTERVAL must be a number of sec"):
+        Watches(asyncio.get_running_loop())

@@ -1,0 +1,85 @@
+"""ORM threads over a fork, and at the end of a process."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.deploy.server import DEADLINE, ROOT
+
+SETUP = """
+import asyncio, json, os, sys, threading, time
+os.environ["TEST_SETTINGS"] = sys.argv[1]
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.database.project.settings"
+import django
+django.setup()
+from aiodjango import django_context, run_in_django
+from tests.database.project.steps import here
+"""
+
+FORK = """
+before = asyncio.run(run_in_django(here))
+
+async def forked():
+    async with django_context():
+        await run_in_django(here)
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            # The child is still inside the block, the thread of which has stayed in the parent.
+            child = asyncio.run(asyncio.wait_for(run_in_django(here), 20))
+            os.write(writing, json.dumps(child).encode())
+            os._exit(0)
+        os.close(writing)
+        child = json.loads(os.read(reading, 1000))
+        os.wait()
+        return child, await run_in_django(here)
+
+child, after = asyncio.run(forked())
+print(json.dumps([before, child, after, os.getpid()]))
+"""
+
+EXIT = """
+async def main():
+    begun = threading.Event()
+    def block():
+        begun.set()
+        time.sleep(60)
+    task = asyncio.create_task(run_in_django(block))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    task.cancel()
+
+asyncio.run(main())
+"""
+
+
+def run(script, database):
+    return subprocess.run(
+        [sys.executable, "-Wignore::DeprecationWarning", "-c", SETUP + script]
+        + [json.dumps({"DATABASES": {"default": database}})],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("age", [0, None])
+def test_after_a_fork_there_are_new_threads_and_connections(database, age):
+    done = run(FORK, database(CONN_MAX_AGE=age))
+    assert done.returncode == 0, done.stderr
+    before, child, after, _ = json.loads(done.stdout)
+    assert before["thread"] == child["thread"] == after["thread"] == "aiodjango-orm-0"
+    if after["backend"]:
+        assert child["backend"] != after["backend"]
+        assert (before["backend"] == after["backend"]) is (age is None)
+
+
+def test_a_call_does_not_delay_the_end_of_the_process(sqlite):
+    begun = time.monotonic()
+    done = run(EXIT, sqlite)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 25
