@@ -24,6 +24,7 @@ from .decorators import (
     decorated_class,
     django_decorators,
 )
+from .database import orm_thread_count
 from .discovery import UrlconfPattern, read_urlconf, view_layers
 from .setting import load_aio_application
 from .shadows import find_shadows
@@ -51,8 +52,8 @@ NOT_MISSED = {
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """The order of INSTALLED_APPS, and AIO_APPLICATION."""
-    return [*_installed_apps(), *_aio_application()]
+    """The order of INSTALLED_APPS, AIO_APPLICATION and AIO_ORM_THREADS."""
+    return [*_installed_apps(), *_aio_application(), *_orm_threads()]
 
 
 def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -93,6 +94,17 @@ def _aio_application() -> Iterator[CheckMessage]:
             hint="AIO_APPLICATION is the dotted path of an aiohttp application, as "
             "'example.wsgi.app'. Without it `manage.py runserver` builds one.",
             id="aiodjango.E001",
+        )
+
+
+def _orm_threads() -> Iterator[CheckMessage]:
+    try:
+        orm_thread_count()
+    except ImproperlyConfigured as error:
+        yield Error(
+            str(error),
+            hint="Leave the setting out for the default.",
+            id="aiodjango.E005",
         )
 
 

@@ -79,8 +79,9 @@ async def _add_form(request: web.Request, django: LiftedRequest) -> None:
 async def _cut_off(
     request: web.Request, started: web.StreamResponse | None, error: Exception
 ) -> web.StreamResponse:
-    if not (isinstance(error, ConnectionError) and _has_left(request, started)):
-        await run_in_django(_log_late, django_request(request), error)
+    if isinstance(error, ConnectionError) and _has_left(request, started):
+        raise error  # aiohttp knows what to do, and notes it
+    await run_in_django(_log_late, django_request(request), error)
     if isinstance(started, web.WebSocketResponse) and started.prepared:
         await started.close(code=WSCloseCode.INTERNAL_ERROR)
     elif request.transport is not None:

@@ -110,9 +110,9 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         match.headers = headers
         work = begin_work(request)
         before = None
-        if match.language is not None or not state.is_default:
-            before = state.enter(request, match.language)
         try:
+            if match.language is not None or not state.is_default:
+                before = state.enter(request, match.language)
             refusal = None
             if needs_login or not gate.passes(request):
                 refusal = await refuse(request)

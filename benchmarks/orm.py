@@ -8,6 +8,7 @@ percentile of the latency counts: it must not be above the base's.
 import argparse
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -21,7 +22,6 @@ from tests.postgres import missing_part, running_cluster
 
 TITLE = 66  # characters of a row's title
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}  # in milliseconds
-START_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,8 @@ def main() -> int:
     if reason := missing_part():
         sys.exit(f"The benchmark {reason}.")
     print(f"{'':<{TITLE}} {'req/s':>8} {'base':>8}   ratio   {'range':<11}   {'p99':>5}   goal")
+    # However this ends, PostgreSQL and the servers have to be ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"Ended by signal {number}."))
     # PostgreSQL inherits this; the servers and wrk bind themselves to theirs.
     os.sched_setaffinity(0, [CLIENT_CORE])
     with running_cluster() as cluster:

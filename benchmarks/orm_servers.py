@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 KEPT = {"CONN_MAX_AGE": None}
-POOLED: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 8, "max_size": 32}}}
+POOLED: dict[str, Any] = {"OPTIONS": {"pool": True}}  # as Django's documentation has it
 
 
 def configure(folder: str, **database: Any) -> None:

@@ -11,6 +11,8 @@ import shutil
 
 import pytest
 
+from aiodjango.database import close_orm_threads
+
 
 def require(*, program: str | None = None, module: str | None = None) -> str:
     """Skip the test unless a program is on PATH, or a module can be imported.
@@ -37,6 +39,13 @@ def refuse_missing_part(report):
             report.outcome = "failed"
             report.longrepr = f"skipped on a CI machine: {reason}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_orm_threads_left():
+    """The ORM threads belong to the process; the suite ends them, with their connections."""
+    yield
+    close_orm_threads()
 
 
 @pytest.hookimpl(wrapper=True)

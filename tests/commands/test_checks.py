@@ -155,6 +155,13 @@ def test_an_aio_application_that_is_none(settings, value, text):
     assert text in message.msg
 
 
+def test_a_number_of_orm_threads_that_cannot_be(settings):
+    settings.AIO_ORM_THREADS = 0
+    (message,) = check_settings()
+    assert message.id == "aiodjango.E005"
+    assert "AIO_ORM_THREADS must be a whole number of at least 1, not 0" in message.msg
+
+
 def test_they_run_with_manage_py_check(urlconf):
     urlconf(check_urls.mismatched)
     with pytest.raises(SystemCheckError, match=r"aiodjango\.E002"):

@@ -5,6 +5,7 @@ import re
 import ssl
 
 import aiohttp
+from aiohttp import WSCloseCode
 import pytest
 
 from .conftest import get
@@ -117,11 +118,12 @@ HANDSHAKE = (
 async def test_a_websocket_that_breaks_has_a_closing_line_too(runserver, client):
     server = await runserver("--noreload", "127.0.0.1:0")
     url = await server.started()
-    async with client.ws_connect(f"{url}/ws/failing/") as ws:
+    async with client.ws_connect(f"{url}/ws/failing/", autoclose=False) as ws:
         await ws.send_str("fail")
-        await ws.receive()
+        assert (await ws.receive()).data == WSCloseCode.INTERNAL_ERROR
+        await ws.close(code=WSCloseCode.INTERNAL_ERROR)
     await server.wait_for("ValueError: the view failed")
-    await server.wait_for(r'"GET /ws/failing/ HTTP/1.1" 101 - WebSocket closed \(1006\) after ')
+    await server.wait_for(r'"GET /ws/failing/ HTTP/1.1" 101 - WebSocket closed \(1011\) after ')
 
     host, port = url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
