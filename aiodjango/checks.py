@@ -17,6 +17,7 @@ from django.utils.module_loading import import_string
 
 from . import middleware
 from .annotations import first_parameter_is
+from .database import orm_thread_count
 from .decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
@@ -24,7 +25,6 @@ from .decorators import (
     decorated_class,
     django_decorators,
 )
-from .database import orm_thread_count
 from .discovery import UrlconfPattern, read_urlconf, view_layers
 from .setting import load_aio_application
 from .shadows import find_shadows

@@ -5,8 +5,8 @@ import re
 import ssl
 
 import aiohttp
-from aiohttp import WSCloseCode
 import pytest
+from aiohttp import WSCloseCode
 
 from .conftest import get
 
