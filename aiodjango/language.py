@@ -7,19 +7,15 @@ from aiohttp import hdrs, web
 from django.conf import settings
 from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.http import parse_cookie
-from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
-from django.utils.module_loading import import_string
 
 from .converters import django_path
+from .middleware import LOCALE, installed
 
 
 def is_locale_middleware_installed() -> bool:
     """Whether MIDDLEWARE holds Django's LocaleMiddleware or a subclass of it."""
-    if not settings.USE_I18N:
-        return False
-    installed = map(import_string, settings.MIDDLEWARE)
-    return any(isinstance(m, type) and issubclass(m, LocaleMiddleware) for m in installed)
+    return settings.USE_I18N and installed(LOCALE) is not None
 
 
 def site_languages() -> list[str]:
