@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
+from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
-from aiohttp import web
+from aiohttp import TCPConnector, web
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404
+from django.template import Context, Template
 from django.urls import get_script_prefix, get_urlconf, path, reverse, set_script_prefix
+from django.utils import timezone, translation
 
 from aiodjango import get_aio_application, get_aio_subapp, setup
 
@@ -135,6 +138,74 @@ async def test_stream(aiohttp_client):
 
     client = await aiohttp_client(get_aio_subapp([path("count/", count)]))
     assert await (await client.get("/count/")).text() == "0\n1\n2\n"
+
+
+@pytest.fixture
+def site_in_two_minds(settings):
+    settings.TIME_ZONE, settings.LANGUAGE_CODE = "Europe/Rome", "it"
+
+
+def locale():
+    return [timezone.get_current_timezone_name(), translation.get_language()]
+
+
+async def activating(request):
+    """A view that activates what its query names, and tells what it found and has now."""
+    found = locale()
+    timezone.activate(request.query["zone"])
+    translation.activate(request.query["language"])
+    await asyncio.sleep(0)
+    return web.json_response(found + locale())
+
+
+@pytest.mark.usefixtures("site_in_two_minds")
+async def test_what_a_view_activates_ends_with_its_request(aiohttp_client):
+    """The requests of a connection share a task, and so a context."""
+    client = await aiohttp_client(
+        get_aio_subapp([path("x/", activating)]), connector=TCPConnector(limit=1)
+    )
+    for zone, language in [("Asia/Tokyo", "ja"), ("America/Lima", "es"), ("Asia/Tokyo", "ja")]:
+        response = await client.get("/x/", params={"zone": zone, "language": language})
+        assert await response.json() == ["Europe/Rome", "it", zone, language]
+
+
+@pytest.mark.usefixtures("site_in_two_minds")
+async def test_what_a_host_has_activated_stays(aiohttp_client):
+    seen = []
+
+    @web.middleware
+    async def host_locale(request, handler):
+        with timezone.override("Asia/Seoul"), translation.override("ko"):
+            response = await handler(request)
+            seen.append(locale())
+        return response
+
+    main = web.Application(middlewares=[host_locale])
+    main.add_subapp("/m/", get_aio_subapp([path("x/", activating)]))
+    client = await aiohttp_client(main)
+    response = await client.get("/m/x/", params={"zone": "Asia/Tokyo", "language": "ja"})
+    assert await response.json() == ["Asia/Seoul", "ko", "Asia/Tokyo", "ja"]
+    assert seen == [["Asia/Seoul", "ko"]]
+
+
+@pytest.mark.usefixtures("site_in_two_minds")
+async def test_concurrent_requests_have_their_own_time_zones(aiohttp_client):
+    barrier = asyncio.Barrier(2)
+
+    async def view(request):
+        timezone.activate(request.query["zone"])
+        await barrier.wait()  # both have activated theirs
+        moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        return web.Response(
+            text=Template("{{ moment|time:'H:i' }}").render(Context({"moment": moment}))
+        )
+
+    client = await aiohttp_client(get_aio_subapp([path("x/", view)]))
+
+    async def get(zone):
+        return await (await client.get("/x/", params={"zone": zone})).text()
+
+    assert await asyncio.gather(get("Asia/Tokyo"), get("America/Lima")) == ["21:00", "07:00"]
 
 
 def test_a_handler_bears_the_name_of_its_view():
