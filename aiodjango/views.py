@@ -3,23 +3,21 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
-from django.utils import timezone, translation
+from django.utils import translation
 
 from .auth import LoginRule
 from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
-from .framing import is_last
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .response import finish, to_aiohttp
@@ -86,19 +84,6 @@ class _Before(NamedTuple):
     override: translation.override | None
 
 
-def _put_back_locale(before: Context) -> None:
-    """Undo what a view has activated: its connection's next request runs in the same context."""
-    language = before.run(translation.get_language)
-    if language != translation.get_language():
-        if language is None:
-            translation.deactivate_all()
-        else:
-            translation.activate(language)
-    zone = before.run(timezone.get_current_timezone)
-    if zone != timezone.get_current_timezone():
-        timezone.activate(zone)
-
-
 def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     """Return the aiohttp handler that calls a view as its pattern asks.
 
@@ -124,7 +109,6 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
         match.headers = headers
         work = begin_work(request)
-        context = copy_context()
         before = None
         try:
             if match.language is not None or not state.is_default:
@@ -146,8 +130,6 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         finally:
             if before is not None:
                 state.leave(before)
-            if copy_context() != context:
-                _put_back_locale(context)
             work.end()
         match.headers = None
         if not headers.is_empty:
@@ -165,9 +147,6 @@ async def prepare_response(request: web.Request, response: web.StreamResponse) -
     A handler for the application's on_response_prepare. Applications that aiodjango makes have
     it; one that takes in get_aio_routes() needs it for the same.
     """
-    if is_last(request):
-        response.force_close()
-        response.headers[hdrs.CONNECTION] = "close"
     match = request.match_info
     if not isinstance(match, LiftedMatch) or match.headers is None:
         return

@@ -160,32 +160,12 @@ async def activating(request):
 
 @pytest.mark.usefixtures("site_in_two_minds")
 async def test_what_a_view_activates_ends_with_its_request(aiohttp_client):
-    """The requests of a connection share a task, and so a context."""
     client = await aiohttp_client(
         get_aio_subapp([path("x/", activating)]), connector=TCPConnector(limit=1)
     )
     for zone, language in [("Asia/Tokyo", "ja"), ("America/Lima", "es"), ("Asia/Tokyo", "ja")]:
         response = await client.get("/x/", params={"zone": zone, "language": language})
         assert await response.json() == ["Europe/Rome", "it", zone, language]
-
-
-@pytest.mark.usefixtures("site_in_two_minds")
-async def test_what_a_host_has_activated_stays(aiohttp_client):
-    seen = []
-
-    @web.middleware
-    async def host_locale(request, handler):
-        with timezone.override("Asia/Seoul"), translation.override("ko"):
-            response = await handler(request)
-            seen.append(locale())
-        return response
-
-    main = web.Application(middlewares=[host_locale])
-    main.add_subapp("/m/", get_aio_subapp([path("x/", activating)]))
-    client = await aiohttp_client(main)
-    response = await client.get("/m/x/", params={"zone": "Asia/Tokyo", "language": "ja"})
-    assert await response.json() == ["Asia/Seoul", "ko", "Asia/Tokyo", "ja"]
-    assert seen == [["Asia/Seoul", "ko"]]
 
 
 @pytest.mark.usefixtures("site_in_two_minds")
