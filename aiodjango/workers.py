@@ -2,7 +2,8 @@
 
 What costs in handing a request to a thread and back is waking threads and fighting for the GIL.
 So the threads are resident, a second one is woken only when those awake have started nothing for
-a while (they wait, or compute for long), and what threads report is carried to the loop in bulk.
+a while and the GIL is free, and what threads report is carried to the loop in bulk. While jobs
+compute for long, one thread runs them, and the loop gets the GIL back from it soon.
 """
 
 import asyncio
@@ -13,12 +14,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from . import switching
 from .bridge import Bridge
+from .load import Load
 
 logger = logging.getLogger("aiodjango.gateway")
 
 # How long (seconds) a job may wait for the threads that are awake before another is woken.
 PATIENCE = 0.001
+# How often (seconds) threads at work are looked after when no job waits.
+CALM = 0.01
+# A thread that is at one job for longer (seconds) does not stand for the others any more.
+LONG_JOB = 0.025
 # How long (seconds) wait_stopped() waits for threads that are at the end of their work …
 FAREWELL = 1.0
 # … and how often meanwhile it looks for coroutines that they have begun to wait for.
@@ -45,15 +52,23 @@ class Job(Protocol):
 class Workers:
     """At most `threads` daemon threads at work, and beside them those that stepped aside.
 
-    Made on the event loop; no thread is started before the first job. Of the public methods
-    `post` and `step_aside` may be called from any thread, the others on the loop.
+    Made on the event loop; no thread is started before the first job. Each thread calls
+    `at_thread_end` when it has run its last job. Of the public methods `post` and `step_aside` may
+    be called from any thread, the others on the loop.
     """
 
-    def __init__(self, threads: int, *, name: str = "aiodjango") -> None:
+    def __init__(
+        self,
+        threads: int,
+        *,
+        name: str = "aiodjango",
+        at_thread_end: Callable[[], object] | None = None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.bridge = Bridge()
         self._threads = threads
         self._name = name
+        self._at_thread_end = at_thread_end
         # Guards everything up to the next blank line; held for moments only.
         self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()
@@ -61,12 +76,15 @@ class Workers:
         self._alive: set[threading.Thread] = set()
         self._awake = 0  # threads awake and not aside: they take the next jobs
         self._aside: set[Job] = set()
-        self._last_start = 0.0
+        self._begun: dict[Job, float] = {}  # when (monotonic) each job of theirs was begun
+        self._count = 0  # jobs begun since the last look
+        self._load = Load()
         self._stopping = False
 
         self.abandoned = 0
         self._started = 0  # for the threads' names
         self._watch: asyncio.TimerHandle | None = None
+        self._looking = False  # the watch comes soon, not in its own good time
         self._stopped = asyncio.Event()
         self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._reporting = False
@@ -87,16 +105,14 @@ class Workers:
         """Queue `job`. Raises NoThread when there is no thread for it and none can be started."""
         with self._lock:
             self._jobs.append(job)
-            if self._awake == 0:
-                if not self._wake():
-                    self._jobs.pop()
-                    raise NoThread
-                if not self._aside:
-                    return  # whoever was woken takes it: there is nothing to look after
-            if self._watch is None:
-                self._watch = self.loop.call_later(PATIENCE, self._look)
-            if self._is_stuck():
-                self._wake()
+            if self._awake == 0 and not self._wake():
+                self._jobs.pop()
+                raise NoThread
+        if not self._looking:
+            self._looking = True
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch = self.loop.call_later(PATIENCE, self._look)
 
     def sweep(self) -> None:
         """Drop the queued jobs that nobody wants any more."""
@@ -122,6 +138,7 @@ class Workers:
             self._idle.clear()
             if not self._alive:
                 self._stopped.set()
+            switching.restore(self)
         for job in jobs:
             self._abandon(job)
         if self._watch is not None:
@@ -149,19 +166,36 @@ class Workers:
                 thread.join()  # it has said that it is at its very end
 
     def _look(self) -> None:
-        """While jobs wait: collect what was reported, and wake one more thread if that is due."""
+        """Look after the threads, while any is at work, and collect what was reported."""
         with self._lock:
-            self._watch = None
-            # With all threads at work, and nothing to report, there is nothing to look after.
-            if self._jobs and (self._reports or self._awake < self._threads):
-                self._watch = self.loop.call_later(PATIENCE, self._look)
-                if self._is_stuck():
+            if self.busy:
+                self._load.look(self._count)
+                self._count = 0
+                self._adapt()
+                if self._jobs and self._awake < self._places() and self._is_stuck():
                     self._wake()
+                self._looking = bool(self._jobs)
+                delay = PATIENCE if self._looking else CALM
+                self._watch = self.loop.call_later(delay, self._look)
+            else:
+                self._load.forget()
+                self._adapt()
+                self._looking = False
+                self._watch = None
         self._deliver()
 
+    def _adapt(self) -> None:
+        if self._load.computes_long:
+            switching.shorten(self)
+        else:
+            switching.restore(self)
+
     def _is_stuck(self) -> bool:
-        """Whether the threads that are awake have started nothing for a while (under the lock)."""
-        return self._awake < self._threads and time.monotonic() - self._last_start > PATIENCE
+        """Whether all threads that are awake have been at their jobs for a while."""
+        if len(self._begun) < self._awake:
+            return False  # one is on its way
+        limit = time.monotonic() - (PATIENCE if not self._load.is_full else LONG_JOB)
+        return all(begun < limit for begun in self._begun.values())
 
     def _abandon(self, job: Job) -> None:
         self.abandoned += 1
@@ -198,8 +232,9 @@ class Workers:
             if job in self._aside:
                 return
             self._aside.add(job)
+            self._begun.pop(job, None)
             self._awake -= 1
-            if self._jobs and self._awake < self._threads:
+            if self._jobs and self._awake < self._places():
                 self._wake()
 
     # --- In the threads, and helpers under the lock ----------------------------------------
@@ -219,21 +254,30 @@ class Workers:
             self._started += 1
             self._alive.add(thread)
         self._awake += 1
-        self._last_start = time.monotonic()  # as good as: it has yet to get the GIL
         return True
+
+    def _places(self) -> int:
+        """How many threads may take jobs: all, or one beside those that are at one for long."""
+        if not (self._load.computes_long and self._load.is_full):
+            return self._threads
+        limit = time.monotonic() - LONG_JOB
+        return min(self._threads, 1 + sum(begun < limit for begun in self._begun.values()))
 
     def _work(self) -> None:
         gate = threading.Lock()
         gate.acquire()
         job: Job | None = None
+        with self._lock:
+            self._load.enter()
         while True:
             with self._lock:
-                if job is not None and job in self._aside:
-                    self._aside.remove(job)
+                if job is not None and self._begun.pop(job, None) is None:
+                    self._aside.discard(job)
                     self._awake += 1
-                if self._jobs and self._awake <= self._threads:
+                if self._jobs and self._awake <= self._places():
                     job = self._jobs.popleft()
-                    self._last_start = time.monotonic()
+                    self._begun[job] = time.monotonic()
+                    self._count += 1
                 else:
                     self._awake -= 1
                     if self._stopping:
@@ -246,10 +290,19 @@ class Workers:
                 job.run()
             else:
                 self._abandon(job)
+        self._tidy_up()
         self._leave()
+
+    def _tidy_up(self) -> None:
+        if self._at_thread_end is not None:
+            try:
+                self._at_thread_end()
+            except Exception:
+                logger.exception("A worker thread could not tidy up at its end")
 
     def _leave(self) -> None:
         with self._lock:
+            self._load.leave()
             self._alive.discard(threading.current_thread())
             last = not self._alive
         if last:
