@@ -22,7 +22,7 @@ from .decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
     USER_PASSES_TEST,
-    decorated_class,
+    check_decorated_class,
     django_decorators,
 )
 from .discovery import UrlconfPattern, read_urlconf, view_layers
@@ -141,19 +141,10 @@ def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
 
 
 def _decorated_class(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
-    view_class = decorated_class(pattern.view)
-    if view_class is None or pattern.is_lifted:
-        return
-    hint = "Decorate its methods, or use a decorator that gives a class."
-    if CSRF_EXEMPT in django_decorators(pattern.view):
-        hint = f"Instead of @csrf_exempt write `csrf_exempt = True` in class {view_class.__name__}."
-    yield Error(
-        f"The view {pattern.view_name} at {pattern} is a web.View class that a decorator has "
-        "made a function, so that it's left to Django, which can't call it.",
-        hint=hint,
-        obj=view_class,
-        id="aiodjango.E004",
-    )
+    try:
+        check_decorated_class(pattern)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), obj=pattern.view, id="aiodjango.E004")
 
 
 def _bypassed_middlewares() -> Iterator[CheckMessage]:

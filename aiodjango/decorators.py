@@ -35,8 +35,26 @@ def check_login_decorators(pattern: UrlconfPattern) -> None:
         )
 
 
-def decorated_class(view: Any) -> type[AbstractView] | None:
-    """Return the `web.View` class that a decorator has turned into a function, if it has."""
+def check_decorated_class(pattern: UrlconfPattern) -> None:
+    """Raise ImproperlyConfigured for a `web.View` class that a decorator has made a function.
+
+    No class any more, it would be left to Django, which can't call it.
+    """
+    view_class = _decorated_class(pattern.view)
+    if view_class is None or pattern.is_lifted:
+        return
+    way_out = "Decorate its methods, or use a decorator that gives a class."
+    if CSRF_EXEMPT in django_decorators(pattern.view):
+        way_out = (
+            f"Instead of @csrf_exempt write `csrf_exempt = True` in class {view_class.__name__}."
+        )
+    raise ImproperlyConfigured(
+        f"The view {pattern.view_name} at {pattern} is a web.View class that a decorator has made "
+        f"a function, which neither aiohttp nor Django can call. {way_out}"
+    )
+
+
+def _decorated_class(view: Any) -> type[AbstractView] | None:
     *_, innermost = view_layers(view)
     if view is innermost or not isinstance(innermost, type):
         return None

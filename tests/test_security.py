@@ -1,10 +1,12 @@
 """What the settings for security demand of requests for coroutine views, and of responses."""
 
 import asyncio
+import re
 
 import pytest
 from aiohttp import WSServerHandshakeError, web
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, JsonResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -15,7 +17,7 @@ from django.urls import clear_url_caches, path
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
-from aiodjango import get_aio_application
+from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.checks import check_urlconf
 from aiodjango.request import django_request
 from aiodjango.security import Gate
@@ -581,10 +583,15 @@ def test_bypassed_middlewares_are_named(checked, settings):
 
 
 def test_a_decorated_class_is_an_error(checked):
-    ((id_, text, hint),) = checked(path("x/", csrf_exempt(ClassView)))
+    pattern = path("x/", csrf_exempt(ClassView))
+    ((id_, text, _),) = checked(pattern)
     assert id_ == "aiodjango.E004"
     assert "test_security.ClassView at 'x/' is a web.View class that a decorator has made" in text
-    assert hint == "Instead of @csrf_exempt write `csrf_exempt = True` in class ClassView."
+    way_out = "Instead of @csrf_exempt write `csrf_exempt = True` in class ClassView."
+    assert text.endswith(way_out)
+    for start in (get_aio_subapp, lambda urlconf: get_aio_application(urlconf=urlconf)):
+        with pytest.raises(ImproperlyConfigured, match=re.escape(way_out)):
+            start([pattern])
 
 
 def test_djangos_login_required_is_an_error_that_names_ours(checked):
