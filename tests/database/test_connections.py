@@ -1,6 +1,8 @@
 """How the connections of the ORM threads are opened, kept, checked and closed: as Django's are."""
 
 import asyncio
+import os
+import resource
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from tests.deploy.server import DEADLINE
 
 THREADS = 4
 EVERY = 3 * THREADS  # so many requests at once use every thread
+MANY = 5000 if os.environ.get("CI") else 500  # WebSockets
 
 
 async def until(condition):
@@ -61,6 +64,41 @@ async def test_open_websockets_hold_no_connections(connect, postgres):
     await until(lambda: not postgres.backends())
     for ws in sockets:
         await ws.close()
+
+
+@pytest.fixture
+def many_files():
+    """Let this process, and those that it starts, open a file for each of many sockets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MANY + 500:
+        pytest.skip(f"no more than {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY + 500), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_thousands_of_websockets_need_no_more_connections_than_threads(connect, postgres):
+    client = await connect(AIO_ORM_THREADS=THREADS)
+    sockets = []
+
+    async def use():
+        ws = await client.session.ws_connect("/socket/")
+        sockets.append(ws)
+        await ws.send_json(["aget"])
+        return (await ws.receive_json(timeout=30))["backend"]
+
+    backends = set()
+    while len(sockets) < MANY:
+        backends.update(await asyncio.gather(*(use() for _ in range(100))))
+    assert len(backends) == THREADS
+    assert postgres.backends() == backends
+    # All at once, each after a while in which the others had the connections.
+    await asyncio.gather(*(ws.send_json(["aget"]) for ws in sockets))
+    for ws in sockets:
+        assert (await ws.receive_json(timeout=30))["backend"] in backends
+    assert postgres.backends() == backends
+    await asyncio.gather(*(ws.close() for ws in sockets))
 
 
 @pytest.mark.parametrize("checks", [False, True])
