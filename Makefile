@@ -2,7 +2,7 @@
 # make test    the whole test suite
 # make check   ruff, mypy
 # make docs    the documentation, into docs/_build/html
-# make bench   the benchmarks (they need wrk)
+# make bench   the benchmarks, beside other servers (they need wrk; some twenty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
 #   PYTHON=python3.12      the interpreter (3.11 or newer)
@@ -10,6 +10,7 @@
 #   DJANGO='django~=5.2'   another Django in it
 #   ADDRESS=8001           where the demo listens, as runserver takes it
 #   ARGS='-k mount'        further arguments for pytest
+#   ARGS=--quick           or for the benchmarks (ARGS=--help shows them all)
 
 PYTHON := $(or $(PYTHON),$(shell \
 	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,8 +40,8 @@ docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is at docs/_build/html/index.html"
 
-bench: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.routing $(ARGS)
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info

@@ -7,11 +7,16 @@ the server's processor time, and the goal for the first. Ends with 1 when a goal
 import argparse
 import subprocess
 import sys
+from collections.abc import Collection
+from functools import partial
 
-from benchmarks.harness import HEADER, TITLE, Comparison, Side, check_machine, compare, on_core
+from benchmarks.harness import SERVER_CORE, check_machine, on_core, running_module
+from benchmarks.pairs import HEADER, TITLE, Comparison, Side, compare
 from benchmarks.servers import FEW, MANY
 
 BUILD_SECONDS = 2.0
+ROUNDS, SECONDS = 9, 2
+QUICK = "lifted", "setup", "unmatched"  # groups that say most in the least time
 
 COMPARISONS = {
     "lifted": [
@@ -76,31 +81,20 @@ def build_seconds(kind: str) -> tuple[float, float]:
 
     Returns seconds by the clock and of processor time.
     """
-    command = on_core(0, [sys.executable, "-m", "benchmarks.servers", kind])
+    command = on_core(SERVER_CORE, [sys.executable, "-m", "benchmarks.servers", kind])
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     taken, cpu = map(float, output.split())
     return taken, cpu
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("groups", nargs="*", metavar="group", help=f"of: {', '.join(COMPARISONS)}")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds a comparison")
-    parser.add_argument("--seconds", type=int, default=2, help="seconds a turn")
-    options = parser.parse_args()
-    if unknown := set(options.groups) - set(COMPARISONS):
-        parser.error(f"no such group: {', '.join(sorted(unknown))}")
-    check_machine()
-
+def run(groups: Collection[str], rounds: int, seconds: int) -> bool:
+    """Measure and print these groups of comparisons; returns whether all goals were reached."""
     reached = True
+    running = partial(running_module, "benchmarks.servers")
     print(HEADER, flush=True)
-    for group, comparisons in COMPARISONS.items():
-        if options.groups and group not in options.groups:
-            continue
-        for comparison in comparisons:
-            result = compare(comparison, options.rounds, options.seconds)
+    for group in groups:
+        for comparison in COMPARISONS[group]:
+            result = compare(comparison, running, rounds, seconds)
             print(result, flush=True)
             reached &= result.reached
         if group == "many":
@@ -111,7 +105,22 @@ def main() -> int:
                     f"{title:<{TITLE}} {taken:7.2f} s, cpu {cpu:.2f} s   goal {BUILD_SECONDS:g} s"
                 )
                 reached &= taken < BUILD_SECONDS
-    return 0 if reached else 1
+    return reached
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"of: {', '.join(COMPARISONS)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds a comparison")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="seconds a turn")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(COMPARISONS):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    check_machine()
+    groups = [group for group in COMPARISONS if group in options.groups or not options.groups]
+    return 0 if run(groups, options.rounds, options.seconds) else 1
 
 
 if __name__ == "__main__":

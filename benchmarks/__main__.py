@@ -1,0 +1,29 @@
+"""All benchmarks but the ORM's: python -m benchmarks
+
+First what lifting and falling through cost (benchmarks.routing), then aiodjango beside other
+servers (benchmarks.gateway, whose options these are); with --rows only that. Ends with 1 when a
+goal was missed.
+"""
+
+import sys
+
+from benchmarks import gateway, routing
+from benchmarks.harness import check_machine, end_properly
+
+
+def main() -> int:
+    options = gateway.parse_arguments(__doc__)
+    check_machine()
+    end_properly()
+    reached = True
+    if options.all_rows:
+        groups = routing.QUICK if options.quick else routing.COMPARISONS
+        rounds = gateway.QUICK_ROUNDS if options.quick else routing.ROUNDS
+        reached = routing.run(groups, rounds, options.seconds)
+        print()
+    reached &= gateway.run(options)
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The servers that are compared, and how each is started: one process, as many threads each.
+
+Logs are off; connections are kept alive where the server can do that.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from benchmarks.harness import SERVER_CORE, Server, free_port, running_command
+
+THREADS = 8
+ENTRY = "benchmarks.project.entry"
+NGINX = """\
+daemon off;
+worker_processes 1;
+pid $folder/nginx.pid;
+error_log stderr;
+user root;
+events { worker_connections 1024; }
+http {
+    access_log off;
+    sendfile on;
+    default_type text/plain;
+    client_body_temp_path $folder/nginx;
+    proxy_temp_path $folder/nginx;
+    fastcgi_temp_path $folder/nginx;
+    uwsgi_temp_path $folder/nginx;
+    scgi_temp_path $folder/nginx;
+    server {
+        listen 127.0.0.1:$port;
+        location /file/ { alias $folder/; }
+    }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all servers share. loop: the event loop of those that run on aiohttp."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    loop: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """kind: whose views it serves; "aiodjango", "wsgi", "asgi", "aiohttp" or "files".
+
+    needs: modules, by their import names. command: from the port and the setting.
+    """
+
+    title: str
+    kind: str
+    needs: tuple[str, ...]
+    command: Callable[[int, Setting], list[str]]
+
+    def missing_part(self) -> str | None:
+        """What keeps it from being started here, if anything does."""
+        missing = [module for module in self.needs if find_spec(module) is None]
+        if missing:
+            return f"{', '.join(missing)} is not installed"
+        if self.kind == "files" and shutil.which("nginx") is None:
+            return "nginx is not installed"
+        return None
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
+
+
+def on_aiohttp(name: str) -> Callable[[int, Setting], list[str]]:
+    return lambda port, setting: module("benchmarks.project.serve", name, str(port), setting.loop)
+
+
+def gunicorn(*arguments: str) -> Callable[[int, Setting], list[str]]:
+    def command(port: int, setting: Setting) -> list[str]:
+        options = ["--workers=1", f"--bind=127.0.0.1:{port}", "--log-level=error"]
+        options += ["--no-control-socket", "--keep-alive=75", *arguments]
+        return module("gunicorn", *options, f"{ENTRY}:wsgi()")
+
+    return command
+
+
+def waitress(port: int, setting: Setting) -> list[str]:
+    options = [f"--listen=127.0.0.1:{port}", f"--threads={THREADS}", "--call"]
+    return module("waitress", *options, f"{ENTRY}:wsgi")
+
+
+def uvicorn(factory: str) -> Callable[[int, Setting], list[str]]:
+    def command(port: int, setting: Setting) -> list[str]:
+        options = [f"--port={port}", "--no-access-log", "--log-level=error", "--lifespan=off"]
+        return module("uvicorn", *options, "--factory", f"{ENTRY}:{factory}")
+
+    return command
+
+
+def granian(port: int, setting: Setting) -> list[str]:
+    options = ["--interface=wsgi", "--http=1", f"--port={port}", "--workers=1"]
+    options += [f"--blocking-threads={THREADS}", "--no-ws", "--no-access-log", "--log-level=error"]
+    return module("granian", *options, "--factory", f"{ENTRY}:wsgi")
+
+
+def nginx(port: int, setting: Setting) -> list[str]:
+    configuration = setting.folder / "nginx.conf"
+    configuration.write_text(
+        Template(NGINX).substitute(folder=setting.folder, port=port), encoding="utf-8"
+    )
+    return ["nginx", "-c", str(configuration), "-e", "stderr"]
+
+
+OURS = "aiodjango"
+PEERS = {
+    OURS: Peer("aiodjango", "aiodjango", (), on_aiohttp("aiodjango")),
+    "gthread": Peer(
+        "gunicorn gthread",
+        "wsgi",
+        ("gunicorn",),
+        gunicorn("--worker-class=gthread", f"--threads={THREADS}"),
+    ),
+    "sync": Peer("gunicorn sync", "wsgi", ("gunicorn",), gunicorn("--worker-class=sync")),
+    "waitress": Peer("waitress", "wsgi", ("waitress",), waitress),
+    "a2wsgi": Peer("uvicorn, a2wsgi", "wsgi", ("uvicorn", "a2wsgi"), uvicorn("a2wsgi")),
+    "aiohttp-wsgi": Peer("aiohttp-wsgi", "wsgi", ("aiohttp_wsgi",), on_aiohttp("aiohttp-wsgi")),
+    "granian": Peer("granian", "wsgi", ("granian",), granian),
+    "asgi": Peer("uvicorn, Django's ASGI", "asgi", ("uvicorn",), uvicorn("asgi")),
+    "aiohttp": Peer("bare aiohttp", "aiohttp", (), on_aiohttp("aiohttp")),
+    "nginx": Peer("nginx", "files", (), nginx),
+}
+
+
+@contextmanager
+def running(peer: Peer, setting: Setting, *, pinned: bool = True) -> Iterator[Server]:
+    """Start a peer; end it."""
+    port = free_port()
+    command = peer.command(port, setting)
+    environ = {
+        **setting.environ,
+        "BENCHMARK_THREADS": str(THREADS),
+        "BENCHMARK_CONNECTIONS": "pooled" if peer.kind == "asgi" else "kept",
+    }
+    with running_command(command, port, SERVER_CORE if pinned else None, environ) as server:
+        yield server

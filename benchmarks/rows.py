@@ -1,0 +1,218 @@
+"""What is measured: the rows of the table, and the goals that they have."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness import CLIENT_CORE, CONNECTIONS
+from benchmarks.measures import (
+    CPU,
+    GROWTH,
+    LOAD,
+    MESSAGES,
+    MIB,
+    P50,
+    P99,
+    RATE,
+    SOCKET,
+    Column,
+    Measure,
+    Work,
+    beside,
+    by_wrk,
+    download,
+    echoing,
+    growth,
+    idle,
+    upload,
+)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Ours should be at least `ratio` times as good as the peer in a column."""
+
+    peer: str
+    ratio: float
+    column: Column = RATE
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Ours should not exceed `most` in a column."""
+
+    most: float
+    column: Column
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work, and how it is measured.
+
+    columns: the first is what the row is about.
+    paths: what is asked for, by the kind of a peer; a kind that is not there can't do that work.
+    pinned: all servers on one core, the clients on another; or else both wherever the system wants.
+    checked: whether the answers to a plain request are compared first. Where they are not, the
+        measure itself looks at them.
+    longer: by how much a turn is longer than others, and the rounds fewer.
+    once: with a server started for it alone, in one turn.
+    quick: whether it is part of a quick run.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    measure: Measure
+    paths: Mapping[str, str]
+    connections: int = CONNECTIONS
+    body: bytes | None = None
+    content_type: str = ""
+    pinned: bool = True
+    checked: bool = True
+    longer: int = 1
+    once: bool = False
+    quick: bool = True
+    goals: tuple[Goal | Limit, ...] = ()
+
+    def work(self, kind: str, seconds: int, folder: Path) -> Work:
+        """What is asked of a peer of that kind."""
+        return Work(
+            self.paths[kind],
+            seconds * self.longer,
+            folder,
+            self.connections,
+            self.body,
+            self.content_type,
+            CLIENT_CORE if self.pinned else None,
+        )
+
+
+def in_django(path: str) -> dict[str, str]:
+    return dict.fromkeys(("aiodjango", "wsgi", "asgi"), path)
+
+
+def everywhere(path: str) -> dict[str, str]:
+    return {**in_django(path), "aiohttp": path}
+
+
+# Ours is lifted; other servers run Django's own kind of coroutine view.
+COROUTINE = {"aiodjango": "/coroutine/", "wsgi": "/native/", "asgi": "/native/"}
+ECHO = {"aiodjango": "/echo/", "aiohttp": "/echo/"}
+
+BY_WRK = (RATE, CPU, P99)
+LATENCY = (P99, P50, LOAD)
+GET_GOALS = (Goal("gthread", 2.2), Goal("aiohttp-wsgi", 1.6))
+
+ROWS = {
+    "get": Row(
+        "plain GET",
+        BY_WRK,
+        by_wrk,
+        everywhere("/"),
+        goals=(*GET_GOALS, Goal("gthread", 3.0, P99)),
+    ),
+    "get-free": Row(
+        "plain GET, free on all cores",
+        BY_WRK,
+        by_wrk,
+        everywhere("/"),
+        pinned=False,
+        quick=False,
+        goals=GET_GOALS,
+    ),
+    "page": Row("template page of 10 kB", BY_WRK, by_wrk, in_django("/page/")),
+    "post": Row(
+        "JSON POST",
+        BY_WRK,
+        by_wrk,
+        everywhere("/json/"),
+        body=json.dumps({"name": "item", "numbers": list(range(10))}).encode(),
+        content_type="application/json",
+    ),
+    "upload": Row(
+        "POST of 1 MiB, 8 connections",
+        BY_WRK,
+        by_wrk,
+        everywhere("/upload/"),
+        connections=8,
+        body=b"x" * MIB,
+        content_type="application/octet-stream",
+    ),
+    "file": Row(
+        "file of 10 MiB, 1 connection",
+        BY_WRK,
+        by_wrk,
+        {**everywhere("/file/10MiB"), "files": "/file/10MiB"},
+        connections=1,
+        goals=(Goal("nginx", 0.8),),
+    ),
+    "sqlite": Row("ORM read, SQLite", BY_WRK, by_wrk, in_django("/row/default/")),
+    "postgres": Row("ORM read, PostgreSQL", BY_WRK, by_wrk, in_django("/row/postgres/")),
+    "coroutine": Row("coroutine view", BY_WRK, by_wrk, {**COROUTINE, "aiohttp": "/coroutine/"}),
+    "blocked": Row(
+        "coroutine beside sync views that wait",
+        LATENCY,
+        beside("/block/"),
+        COROUTINE,
+        longer=2,
+    ),
+    "responsive": Row(
+        "coroutine beside sync views that compute",
+        LATENCY,
+        beside("/compute/"),
+        COROUTINE,
+        connections=16,
+        pinned=False,
+        longer=2,
+        goals=(Limit(5.0, P50), Limit(25.0, P99)),
+    ),
+    "echo": Row(
+        "1,000 WebSockets echoing",
+        (MESSAGES, CPU, P99),
+        echoing,
+        ECHO,
+        connections=1_000,
+        checked=False,
+    ),
+    "idle": Row(
+        "10,000 idle WebSockets, memory",
+        (SOCKET,),
+        idle,
+        ECHO,
+        connections=10_000,
+        checked=False,
+        once=True,
+        quick=False,
+        goals=(Goal("aiohttp", 0.95, SOCKET),),
+    ),
+    "upload-memory": Row(
+        "upload of 300 MiB, memory",
+        (GROWTH,),
+        growth(upload),
+        everywhere("/upload/"),
+        checked=False,
+        once=True,
+        quick=False,
+        goals=(Limit(16, GROWTH),),
+    ),
+    "download-memory": Row(
+        "download of 300 MiB, memory",
+        (GROWTH,),
+        growth(download),
+        everywhere("/file/{}MiB"),
+        checked=False,
+        once=True,
+        quick=False,
+        goals=(Limit(16, GROWTH),),
+    ),
+    "stream-memory": Row(
+        "stream of 300 MiB, memory",
+        (GROWTH,),
+        growth(download),
+        everywhere("/stream/{}/"),
+        checked=False,
+        once=True,
+        quick=False,
+        goals=(Limit(16, GROWTH),),
+    ),
+}
