@@ -107,13 +107,14 @@ def orm_calls_through(executor: Executor) -> Iterator[None]:
 
     For tests: a test's transaction is seen only through its own connection, so everything has to
     use that one. The executor must make the calls one at a time; it looks after its connections
-    itself. Calls that are under way when the block is entered or left are not affected.
+    itself. Calls that are under way when the block is entered or left are not affected. Of several
+    blocks, which may end in any order, the one that was entered last counts.
     """
-    previous, _EXECUTOR.stand_in = _EXECUTOR.stand_in, executor
+    _EXECUTOR.stand_ins.append(executor)
     try:
         yield
     finally:
-        _EXECUTOR.stand_in = previous
+        _EXECUTOR.stand_ins.remove(executor)
 
 
 def close_orm_threads(timeout: float = 10.0) -> bool:
@@ -153,7 +154,8 @@ async def _call(work: Work, func: Callable[P, R], /, *args: P.args, **kwargs: P.
 class _OrmExecutor(Executor):
     """What asgiref takes for the one thread of a context: it finds the thread by the work."""
 
-    stand_in: Executor | None = None
+    def __init__(self) -> None:
+        self.stand_ins: list[Executor] = []
 
     def submit(  # type: ignore[override]
         self, fn: Callable[..., R], /, *args: Any, **kwargs: Any
@@ -164,8 +166,8 @@ class _OrmExecutor(Executor):
 
 
 def _submit(work: Work, call: Callable[[], R]) -> asyncio.Future[R]:
-    if _EXECUTOR.stand_in is not None:
-        return asyncio.wrap_future(_EXECUTOR.stand_in.submit(call))
+    if _EXECUTOR.stand_ins:
+        return asyncio.wrap_future(_EXECUTOR.stand_ins[-1].submit(call))
     return _THREADS.submit(work, call)
 
 

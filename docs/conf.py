@@ -12,7 +12,7 @@ release = re.search(r'^__version__ = "(.+)"', _package.read_text(), re.MULTILINE
 version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**/.pytest_cache"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 highlight_language = "python"

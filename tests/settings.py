@@ -1,4 +1,7 @@
-"""Django settings of the test suite: small, in memory, nothing that a test does not need."""
+"""Django settings of the test suite: small, nothing that a test does not need."""
+
+import os
+import tempfile
 
 SECRET_KEY = "not a secret: used by the test suite alone"
 DEBUG = False
@@ -32,8 +35,15 @@ TEMPLATES = [
     },
 ]
 
-# In memory and shared by name: Django lets every thread of the process see the same data.
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+# Tests that use it get a file: a database in memory locks whole tables, and is left open by threads
+# that end.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "TEST": {"NAME": os.path.join(tempfile.gettempdir(), f"aiodjango-{os.getpid()}.sqlite3")},
+    }
+}
 
 STATIC_URL = "static/"
 # Hashing speed is no subject of this suite.

@@ -68,7 +68,8 @@ def built(tmp_path_factory):
 def test_wheel_holds_the_package_and_nothing_else(built):
     wheel, _ = built
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    expected = [str(path.relative_to(ROOT)) for path in SOURCES] + ["aiodjango/py.typed"]
+    expected = [str(path.relative_to(ROOT)) for path in SOURCES]
+    expected += ["aiodjango/py.typed", "pytest_aiodjango.py"]
     assert sorted(names) == sorted(expected)
 
 
@@ -99,6 +100,7 @@ def test_source_distribution_holds_what_a_packager_needs(built):
         "CHANGELOG.md",
         "Makefile",
         "pyproject.toml",
+        "pytest_aiodjango.py",
         "setup.py",
         "aiodjango/__init__.py",
         "docs/index.rst",

@@ -4,7 +4,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 from asgiref.sync import SyncToAsync
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
@@ -13,13 +12,6 @@ from django.test import Client
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads, run_in_django
 from tests.lifted import complete
-
-
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory):
-    """A file: threads leave a database in memory open when they end."""
-    database = settings.DATABASES["default"]
-    database["TEST"]["NAME"] = tmp_path_factory.mktemp("auth") / "db.sqlite3"
 
 
 @pytest.fixture

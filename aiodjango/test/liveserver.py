@@ -1,0 +1,260 @@
+"""Django's live server for tests, with aiohttp in the place of its server."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, NoReturn, cast
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from aiohttp import web
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.handlers.exception import response_for_exception
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.servers.basehttp import ThreadedWSGIServer
+from django.http import Http404, HttpRequest, HttpResponseNotFound
+from django.http.response import HttpResponseBase
+from django.test import LiveServerTestCase
+from django.test.testcases import FSFilesHandler, LiveServerThread, _MediaFilesHandler
+from django.utils.functional import classproperty
+
+from aiodjango.database import close_orm_threads
+from aiodjango.gateway import Gateway
+from aiodjango.subapp import get_aio_application
+
+from .connections import Override, install, orm_calls_on
+from .server import Factory, end, gateways, make_runner
+
+
+class LiveServer(ThreadedWSGIServer):
+    """A listening socket, made and bound by Django's server, with an aiohttp server on it.
+
+    All methods but `shutdown` and `server_close` are called in the live server's thread.
+    """
+
+    # What LiveServerThread sets, beside the arguments that it has of Django's.
+    make_application: Factory | None = None
+    make_files: Callable[[], "Files"]
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _stopping: asyncio.Event
+
+    def set_app(self, application: WSGIApplication | None) -> None:
+        """Start the aiohttp application, so that the test sees it fail.
+
+        application: Django's, behind the handlers of static and media files.
+        """
+        super().set_app(application)
+        with ExitStack() as stack:
+            override: Override = self.connections_override or {}
+            if override:
+                stack.enter_context(orm_calls_on(override))
+            else:
+                stack.callback(close_orm_threads)
+            self._runner = stack.enter_context(asyncio.Runner())
+            self._runner.run(self._start(cast(WSGIApplication, application), override))
+            self._is_over = threading.Event()
+            self._loop = self._runner.get_loop()
+            self._ending = stack.pop_all()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown`, and give back everything."""
+        try:
+            with self._ending:
+                self._runner.run(self._serve())
+        finally:
+            self._is_over.set()
+
+    def shutdown(self) -> None:
+        """Have `serve_forever` end, and wait for that; in another thread."""
+        if self._loop is None:
+            return  # it did not start
+        try:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        except RuntimeError:
+            pass  # it has ended already
+        self._is_over.wait()
+
+    async def _start(self, application: WSGIApplication, override: Override) -> None:
+        self._stopping = asyncio.Event()
+        if self.make_application is None:
+            app = get_aio_application(application)
+        else:
+            app = self.make_application()
+        self._app_runner = make_runner(app)
+        try:
+            await self._app_runner.setup()
+            # Made after the start, when a relative STATIC_URL knows where Django is mounted.
+            self._files = self.make_files()
+            for gateway in [*gateways(app), self._files.gateway]:
+                gateway.application = _OnConnections(
+                    gateway.application,
+                    override,
+                    self._close_connections,  # type: ignore[attr-defined]
+                )
+            self._files.put_in_front(cast(web.Server, self._app_runner.server))
+            await web.SockSite(self._app_runner, self.socket).start()
+        except BaseException:
+            await end(self._app_runner)
+            raise
+
+    async def _serve(self) -> None:
+        try:
+            await self._stopping.wait()
+        finally:
+            await end(self._app_runner)
+            await self._files.gateway.close()
+
+
+class Files:
+    """Static and media files, which come before all views, those of a catch-all included.
+
+    handlers: of Django's, which know where the files are.
+    """
+
+    def __init__(self, handlers: Iterable[Any]) -> None:
+        # Without MEDIA_URL its handler would look for a file under any path.
+        self._handlers = [handler for handler in handlers if handler.base_url.path != "/"]
+        self.gateway = Gateway(_FilesHandler(self._handlers))
+
+    def put_in_front(self, server: web.Server) -> None:
+        """Let it answer its requests before the application of `server` sees them."""
+        handle_rest = server.request_handler
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            if any(handler._should_handle(request.path) for handler in self._handlers):
+                response = await self.gateway.handle(request)
+                if _NO_FILE not in response.headers:
+                    return response
+            return await handle_rest(request)
+
+        server.request_handler = handle
+
+
+# The header of a response that says: let the views answer.
+_NO_FILE = "X-No-File"
+
+
+class _FilesHandler(WSGIHandler):
+    """Answers with files, by what several handlers of Django's have."""
+
+    def __init__(self, handlers: Iterable[Any]) -> None:
+        super().__init__()
+        self._handlers = handlers
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        for handler in self._handlers:
+            if handler._should_handle(request.path):
+                try:
+                    response: HttpResponseBase = handler.serve(request)
+                except Http404 as error:
+                    # As Django has it: a folder that lacks the file leaves the path to the views.
+                    if not isinstance(handler, FSFilesHandler):
+                        return response_for_exception(request, error)
+                else:
+                    response._resource_closers.append(request.close)  # type: ignore[attr-defined]
+                    return response
+        return HttpResponseNotFound(headers={_NO_FILE: "1"})
+
+
+class _OnConnections:
+    """A WSGI application that uses the connections of the test's thread, where it's given them.
+
+    close: called at the end of each request, as Django's server does with its threads.
+    """
+
+    def __init__(
+        self, application: WSGIApplication, override: Override, close: Callable[[], object]
+    ) -> None:
+        self._application = application
+        self._override = override
+        self._close = close
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        install(self._override)
+        is_open = False
+        try:
+            result = self._application(environ, start_response)
+            if isinstance(result, environ["wsgi.file_wrapper"]):
+                # The gateway knows by its type that it can be sent as a file.
+                result.close = _closing(result, self._close)
+                is_open = True
+            elif not isinstance(result, list | tuple):
+                result = _Result(result, _closing(result, self._close))
+                is_open = True
+            return result
+        finally:
+            if not is_open:
+                self._close()
+
+
+class _Result:
+    def __init__(self, result: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._result = result
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._result)
+
+
+def _closing(result: Any, close: Callable[[], object]) -> Callable[[], None]:
+    own = getattr(result, "close", None)
+
+    def close_both() -> None:
+        try:
+            if own is not None:
+                own()
+        finally:
+            close()
+
+    return close_both
+
+
+def _not_reached(*args: Any) -> NoReturn:
+    """The application behind a handler that is asked for files alone."""
+    raise NotImplementedError
+
+
+class AioLiveServerThread(LiveServerThread):
+    """Django's thread of a live server, with another server in it."""
+
+    server_class = LiveServer
+    make_application: Factory | None = None
+
+    def _create_server(self, connections_override: Any = None) -> Any:
+        server = super()._create_server(connections_override)  # type: ignore[misc]
+        server.make_application = self.make_application
+        server.make_files = lambda: Files(
+            [self.static_handler(_not_reached), _MediaFilesHandler(_not_reached)]
+        )
+        return server
+
+
+class AioLiveServerTestCase(LiveServerTestCase):
+    """Django's LiveServerTestCase, with coroutine views and WebSockets.
+
+    Static files come from STATIC_ROOT, as there.
+
+    application: a function that makes the application to be served, as a `staticmethod`; None for
+        what `get_aio_application()` gives.
+    """
+
+    server_thread_class = AioLiveServerThread
+    application: Factory | None = None
+
+    @classproperty
+    def ws_url(cls) -> str:
+        """The URL for WebSockets, as `live_server_url`."""
+        return f"ws://{cls.host}:{cls.server_thread.port}"
+
+    @classmethod
+    def _create_server_thread(cls, connections_override: Any) -> Any:
+        thread = super()._create_server_thread(connections_override)  # type: ignore[misc]
+        thread.make_application = cls.application
+        return thread
+
+
+class AioStaticLiveServerTestCase(AioLiveServerTestCase):
+    """The same with static files from the finders, as in Django's StaticLiveServerTestCase."""
+
+    static_handler = StaticFilesHandler

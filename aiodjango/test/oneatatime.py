@@ -1,0 +1,159 @@
+"""Django's half under AioClient: in real requests, and yet in the thread of the test."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from asgiref.sync import sync_to_async
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+
+from aiodjango.streams import StreamCut
+
+R = TypeVar("R")
+
+_END = object()
+
+
+class OneAtATime:
+    """A WSGI application that runs where the database calls of the test itself are made.
+
+    In a Django test case that is the main thread, which waits there in `async_to_sync()`; else it's
+    the thread that asgiref has for such calls. All goes there from the gateway's threads: the call,
+    each part of a response that streams, the end.
+
+    Made on the server's loop.
+
+    note_error: called while an exception of the application is handled.
+    """
+
+    def __init__(self, application: WSGIApplication, note_error: Callable[[], object]) -> None:
+        self.application = application
+        self._note_error = note_error
+        self._loop = asyncio.get_running_loop()
+        self._unclosed: set[_Response] = set()
+        self._closed = asyncio.Condition()
+
+    # --- In the gateway's threads ----------------------------------------------------------
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self.run(self._begin(environ, start_response))
+
+    def run(self, calling: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine on the loop. Raises StreamCut if that ends."""
+        # The context of this thread goes with it: it is that of the request.
+        try:
+            return asyncio.run_coroutine_threadsafe(calling, self._loop).result()
+        except concurrent.futures.CancelledError:
+            raise StreamCut from None
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            calling.close()
+            raise StreamCut from None
+
+    # --- On the loop -----------------------------------------------------------------------
+
+    async def wait_closed(self) -> None:
+        """Wait for the close() of all responses that have been sent to their end."""
+        async with self._closed:
+            await self._closed.wait_for(lambda: not self._unclosed)
+
+    async def _begin(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        result: Any
+        with self._noting_errors():
+            result = await sync_to_async(_call)(self.application, environ, start_response)
+        if isinstance(result, list | tuple):
+            return result
+        response = _Response(result, self)
+        if not isinstance(result, environ["wsgi.file_wrapper"]):
+            return response
+        # The gateway knows by its type that it can be sent as a file, all at once.
+        self._unclosed.add(response)
+        result.close = response.close
+        return result  # type: ignore[no-any-return]
+
+    async def part(self, response: "_Response", parts: Iterator[bytes]) -> Any:
+        """The next part of a response that streams, `_END` behind the last."""
+        with self._noting_errors():
+            part = await sync_to_async(next)(parts, _END)  # type: ignore[call-arg]
+        if part is _END:
+            self._unclosed.add(response)
+        return part
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._note_error()
+            raise
+
+    async def end(self, response: "_Response") -> None:
+        """Close a response."""
+        try:
+            await sync_to_async(_close)(response.close_result)
+        finally:
+            async with self._closed:
+                self._unclosed.discard(response)
+                self._closed.notify_all()
+
+
+class _Response:
+    """What an application has returned, for the gateway."""
+
+    def __init__(self, result: Any, place: OneAtATime) -> None:
+        self._result = result
+        self._place = place
+        self.close_result: Callable[[], object] = getattr(result, "close", _nothing)
+
+    def __iter__(self) -> Iterator[bytes]:
+        place = self._place
+        parts = place.run(sync_to_async(iter)(self._result))
+        while (part := place.run(place.part(self, parts))) is not _END:
+            yield part
+
+    def close(self) -> None:
+        try:
+            self._place.run(self._place.end(self))
+        except StreamCut:
+            self.close_result()  # the test is over: better here than never
+
+
+class _Parts(tuple[bytes, ...]):
+    """All parts of a body. Of its own type: the gateway gives a tuple a Content-Length."""
+
+
+def _nothing() -> None:
+    pass
+
+
+# --- In the test's thread. As under Django's test client, connections stay open, however old. ---
+
+
+def _call(application: WSGIApplication, environ: WSGIEnvironment, start_response: Any) -> Any:
+    request_started.disconnect(close_old_connections)
+    try:
+        result: Any = application(environ, start_response)
+    finally:
+        request_started.connect(close_old_connections)
+    if getattr(result, "streaming", True):
+        return result
+    # All of it, close() included, before anything is sent: a test sees what that has done.
+    try:
+        return _Parts(result)
+    finally:
+        _close(result.close)
+
+
+def _close(close: Callable[[], object]) -> None:
+    request_finished.disconnect(close_old_connections)
+    try:
+        close()
+    finally:
+        request_finished.connect(close_old_connections)

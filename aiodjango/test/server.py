@@ -1,0 +1,122 @@
+"""A server for tests: an aiohttp application on a port of this machine, and its end."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import aiohttp
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractCookieJar
+from yarl import URL
+
+from aiodjango.fallback import FALLBACK
+from aiodjango.gateway import Gateway
+from aiodjango.subapp import applications
+
+Factory = Callable[[], web.Application]
+
+# How long (seconds) handlers that are still busy at the end have, before and after cancellation.
+GRACE = 0.1
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return a runner for a new application. Raises TypeError and ValueError for anything else."""
+    if not isinstance(app, web.Application):
+        raise TypeError(f"A test server needs an aiohttp.web.Application, not {app!r}.")
+    if app.pre_frozen:
+        raise ValueError(
+            "An aiohttp application can be started only once: give a function that makes a new "
+            "one each time it is called."
+        )
+    return web.AppRunner(app, access_log=None, shutdown_timeout=GRACE)
+
+
+def gateways(app: web.Application) -> Iterator[Gateway]:
+    """The gateways to Django in an application that was started, and in those mounted in it."""
+    for part in applications(app):
+        if FALLBACK in part:
+            yield part[FALLBACK].gateway
+
+
+async def end(runner: web.AppRunner) -> None:
+    """End a server at once: nobody is left to be answered."""
+    if runner.server is not None:
+        for connection in runner.server.connections:
+            connection.force_close()
+    await runner.cleanup()
+
+
+class LoopServer:
+    """A server on the running loop, which it does not outlive, and a session of its client.
+
+    The end of a loop (as `asyncio.run()` brings it about, test runners and `async_to_sync()` too)
+    cancels its tasks, and so the one that stands behind this.
+
+    make_application: called once.
+    prepare: called with the application when it has been started, before the first request.
+    cookies: of the client.
+    """
+
+    def __init__(
+        self,
+        make_application: Factory,
+        prepare: Callable[[web.Application], object],
+        cookies: AbstractCookieJar,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.session = aiohttp.ClientSession(
+            cookie_jar=cookies,
+            # The request is what the test says, and the response what the server says.
+            skip_auto_headers=[hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT],
+            auto_decompress=False,
+            # On a connection that was used before, a request that fails would be tried again.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        )
+        # Responses that may be left open.
+        self.opened: list[aiohttp.ClientResponse] = []
+        self._port = 0
+        self._is_ready: asyncio.Future[None] = self.loop.create_future()
+        self._closing = asyncio.Event()
+        self._task = self.loop.create_task(
+            self._serve(make_application, prepare), name="aiodjango-test-server"
+        )
+
+    async def wait_ready(self) -> None:
+        """Wait until it answers. Raises what the start of the application raises."""
+        await asyncio.shield(self._is_ready)
+
+    @property
+    def is_over(self) -> bool:
+        return self._task.done() or self.loop.is_closed()
+
+    def url(self, target: URL) -> URL:
+        """The whole URL of a path with its query."""
+        return URL(f"http://127.0.0.1:{self._port}{target}", encoded=True)
+
+    async def close(self) -> None:
+        """End the server, and wait for its end."""
+        self._closing.set()
+        await asyncio.wait([self._task])
+
+    async def _serve(
+        self, make_application: Factory, prepare: Callable[[web.Application], object]
+    ) -> None:
+        runner = None
+        try:
+            app = make_application()
+            runner = make_runner(app)
+            await runner.setup()
+            prepare(app)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self._port = runner.addresses[0][1]
+            self._is_ready.set_result(None)
+            await self._closing.wait()
+        except BaseException as error:
+            if self._is_ready.done():
+                raise
+            self._is_ready.set_exception(error)
+        finally:
+            for response in self.opened:
+                response.close()
+            await self.session.close()
+            if runner is not None:
+                await end(runner)

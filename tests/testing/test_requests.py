@@ -1,0 +1,173 @@
+"""What AioClient sends, and how it ends: the same in both halves of a site."""
+
+import json
+from io import BytesIO
+
+import aiohttp
+import pytest
+from django.test import Client
+from django.test.client import RedirectCycleError
+
+from aiodjango.test import AioClient
+
+pytestmark = pytest.mark.usefixtures("site")
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "options", "trace"])
+async def test_methods(aio_client, half, method):
+    response = await getattr(aio_client, method)(f"{half}/seen/x/")
+    assert response.status_code == 200
+    assert response.json()["method"] == method.upper()
+
+
+async def test_head(aio_client, half):
+    response = await aio_client.head(f"{half}/seen/x/")
+    assert response.status_code == 200
+    assert response.content == b""
+    assert int(response["Content-Length"]) > 0
+
+
+async def test_any_method_and_body(aio_client, half):
+    response = await aio_client.generic("PROPFIND", f"{half}/seen/x/", "text", "text/plain")
+    seen = response.json()
+    assert (seen["method"], seen["body"]) == ("PROPFIND", "text")
+    assert seen["headers"]["content-type"] == "text/plain"
+
+
+async def test_host_is_djangos_testserver(aio_client, half):
+    response = await aio_client.get(f"{half}/seen/x/")
+    assert response.json()["uri"] == f"http://testserver{half}/seen/x/"
+    assert set(response.json()["headers"]) <= {"host", "connection"}
+
+
+async def test_secure(aio_client, half):
+    response = await aio_client.get(f"{half}/seen/x/", secure=True)
+    assert response.json()["uri"] == f"https://testserver{half}/seen/x/"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "sent"),
+    [
+        ("/seen/a%2Fb%20c/?d=e%20f", {}, "/seen/a%2Fb%20c/?d=e%20f"),
+        ("/seen/é/", {}, "/seen/%C3%A9/"),
+        ("/seen/", {"data": {"a": ["b", "ü"]}}, "/seen/?a=b&a=%C3%BC"),
+        ("/seen/?c=d", {"query_params": {"a": "b"}}, "/seen/?a=b"),
+        ("/seen/?c=d", {"QUERY_STRING": "e=f"}, "/seen/?e=f"),
+        ("http://testserver/seen/", {}, "/seen/"),
+    ],
+)
+async def test_target(aio_client, path, options, sent):
+    path = path.replace("/seen/", "/aio/seen/x/")
+    response = await aio_client.get(path, **options)
+    assert response.json()["path"] == sent.replace("/seen/", "/aio/seen/x/")
+
+
+async def test_headers(site, half):
+    async with AioClient(headers={"X-One": "1"}, X_TWO="2") as client:
+        response = await client.get(
+            f"{half}/seen/x/", headers={"X-Three": "3", "x-two": "two"}, HTTP_X_FOUR="4"
+        )
+    seen = response.json()["headers"]
+    assert {name: seen[name] for name in seen if name.startswith("x-")} == {
+        "x-one": "1",
+        "x-two": "two",
+        "x-three": "3",
+        "x-four": "4",
+    }
+
+
+async def test_json(aio_client, half):
+    response = await aio_client.post(
+        f"{half}/seen/x/", {"a": [1, None]}, content_type="application/json"
+    )
+    assert json.loads(response.json()["body"]) == {"a": [1, None]}
+
+
+async def test_upload(aio_client, half):
+    file = BytesIO(b"content")
+    file.name = "file.txt"
+    response = await aio_client.post(f"{half}/seen/x/", {"file": file})
+    assert response.json()["files"] == {"file": "content"}
+
+
+@pytest.mark.parametrize("scheme", ["", "http://testserver"])
+async def test_redirects_are_followed(aio_client, half, scheme):
+    inner = f"{half}/redirect/302/?to={half}/seen/end/"
+    outer = f"{half}/redirect/301/?to={scheme}{inner}"
+    response = await aio_client.get(outer, follow=True)
+    assert response.json()["path"] == f"{half}/seen/end/"
+    assert response.redirect_chain == [(f"{scheme}{inner}", 301), (f"{half}/seen/end/", 302)]
+
+
+async def test_redirect_relative_to_the_path(aio_client, half):
+    response = await aio_client.get(f"{half}/redirect/302/?to=../../seen/end/", follow=True)
+    assert response.json()["path"] == f"{half}/seen/end/"
+
+
+async def test_redirect_that_keeps_the_method(aio_client):
+    response = await aio_client.post(
+        "/aio/redirect/307/?to=/aio/seen/x/", "text", content_type="text/plain", follow=True
+    )
+    assert response.json()["method"] == "POST"
+    assert response.json()["body"] == "text"
+
+
+async def test_redirects_that_never_end(aio_client, half):
+    with pytest.raises(RedirectCycleError, match="loop detected"):
+        await aio_client.get(f"{half}/circle/", follow=True)
+
+
+async def test_csrf_tokens_are_not_asked_for(site):
+    async with AioClient() as client:
+        assert (await client.post("/form/")).status_code == 200
+    async with AioClient(enforce_csrf_checks=True) as client:
+        assert (await client.post("/form/")).status_code == 403
+
+
+async def test_cookies(aio_client, half):
+    await aio_client.get(f"{half}/headers/")
+    assert aio_client.cookies["flavour"].value == 'vanilla "double"'
+    assert aio_client.cookies["flavour"]["httponly"]
+    response = await aio_client.get(f"{half}/seen/x/")
+    sent = response.json()["headers"]["cookie"]
+    assert sorted(sent.split("; ")) == [r'flavour="vanilla \"double\""', "size=2"]
+
+
+@pytest.mark.parametrize("attribute", ["raise_request_exception", None])
+async def test_exception_of_a_view(site, half, attribute):
+    async with AioClient() as client:
+        if attribute is None:
+            with pytest.raises(KeyError, match="nobody has this key"):
+                await client.get(f"{half}/fail/")
+            return
+        setattr(client, attribute, False)
+        response = await client.get(f"{half}/fail/")
+    assert response.status_code == 500
+    assert response.exc_info[0] is KeyError
+
+
+async def test_exception_that_is_a_response(aio_client, half):
+    response = await aio_client.get(f"{half}/refuse/")
+    assert response.status_code == 403
+    assert response.exc_info is None
+
+
+async def test_exception_after_the_response_has_begun(aio_client):
+    with pytest.raises(KeyError, match="nobody has this key"):
+        await aio_client.get("/broken-stream/")
+
+
+async def test_exception_that_only_the_connection_shows(site):
+    async with AioClient(raise_request_exception=False) as client:
+        with pytest.raises(aiohttp.ClientPayloadError, match="not completed"):
+            await client.get("/broken-stream/")
+
+
+async def test_django_client_shares_cookies(aio_client, half, transactional_db):
+    from asgiref.sync import sync_to_async
+
+    await aio_client.get(f"{half}/visits/")
+    django = Client()
+    django.cookies = aio_client.cookies
+    response = await sync_to_async(django.get)("/visits/")
+    assert response.json()["visits"] == 2
