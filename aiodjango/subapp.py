@@ -9,6 +9,8 @@ from aiohttp import web
 from django.apps import apps
 from django.core.wsgi import get_wsgi_application
 
+from .blocked import watch_loop
+from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
@@ -80,6 +82,7 @@ def setup(
     app[FALLBACK] = fallback
     app.on_response_prepare.append(prepare_response)
     app.cleanup_ctx.append(fallback.cleanup_ctx)
+    app.cleanup_ctx.append(watch_loop)
     app.on_shutdown.append(fallback.shutdown)
 
 
@@ -94,6 +97,7 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
     app.add_routes(get_aio_routes(urlconf))
     app.router.register_resource(CatchAll(app.router, None))
     app.on_response_prepare.append(prepare_response)
+    app.cleanup_ctx.append(watch_loop)
     return app
 
 
@@ -109,7 +113,8 @@ def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
 def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> FallbackMiddleware:
     """Return an aiohttp middleware that passes to Django what no route takes.
 
-    Append its ``cleanup_ctx`` to the application's, so that its threads end with the application.
+    Append its ``cleanup_ctx`` to the application's, so that its threads end with the application, and
+    its ``shutdown`` to the application's ``on_shutdown``, so that streams end when that begins.
 
     :param wsgi: the WSGI application.
     :param fallback_options: the options of the fallback, as ``threads=16``.
@@ -138,6 +143,8 @@ def lifted_routes(app: web.Application) -> list[LiftedResource]:
 
 def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
     patterns = read_urlconf(urlconf)
+    for pattern in patterns:
+        check_decorated_class(pattern)
     if not preserve_order:
         patterns = [pattern for pattern in patterns if pattern.is_lifted]
     return RouteTable(patterns, urlconf)

@@ -1,0 +1,323 @@
+"""Under DEBUG: which view blocks the event loop, and at which line it stands meanwhile.
+
+A thread looks a few dozen times a second whether the loop runs a task. If so, it asks the loop for
+an answer, and looks where the task stands for as long as none comes. An idle loop is not woken, and
+without DEBUG there is no thread.
+
+Why not asyncio's debug mode? It tells after the fact how long a callback took, which for all
+requests of a connection is the same one of aiohttp's, and not the line; and it makes each callback
+several times as dear.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache, partial
+from pathlib import PurePath
+from types import FrameType
+from typing import Any, ClassVar, NamedTuple
+
+from aiohttp import web
+from asgiref.sync import AsyncToSync
+from django.conf import settings
+from django.http import HttpRequest
+
+from .discovery import UrlconfPattern
+
+logger = logging.getLogger("aiodjango")
+
+# How long (seconds) a view may keep the loop from everything else.
+THRESHOLD = 0.1
+# How often (seconds) the loop is looked at.
+INTERVAL = THRESHOLD / 4
+# After how long (seconds) a view is named although it still blocks: it may wait for its own server.
+PATIENCE = 5.0
+# For how long (seconds) the same function isn't named again.
+QUIET = 5.0
+
+# Where nothing of a project's stands.
+_LIBRARIES = (
+    "<frozen ",
+    sysconfig.get_path("stdlib") + os.sep,
+    sysconfig.get_path("platstdlib") + os.sep,
+    str(PurePath(__file__).parent) + os.sep,
+)
+_INSTALLED = {"site-packages", "dist-packages"}
+_BETWEEN = {"aiodjango", "aiohttp", "asgiref", "django"}  # the loop and a view
+_DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"}
+# What async_to_sync makes a task of: a native async view of Django's, for one.
+_MAIN_WRAP = AsyncToSync.main_wrap.__code__
+
+
+async def watch_loop(app: web.Application) -> AsyncIterator[None]:
+    """Under DEBUG, name in the log what blocks an application's loop. For its cleanup_ctx."""
+    if not settings.DEBUG:
+        yield
+        return
+    watcher = Watcher.of_this_loop()
+    try:
+        yield
+    finally:
+        watcher.release()
+
+
+class Place(NamedTuple):
+    """Where a project's code stands.
+
+    view: the dotted name of the view that has led there, None for a task that is no request's.
+    """
+
+    view: str | None
+    filename: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        summary = traceback.FrameSummary(self.filename, self.line, self.function)
+        return "".join(traceback.format_list([summary]))
+
+
+class Watcher:
+    """The thread that watches one loop, shared by the applications that run on it."""
+
+    _lock = threading.Lock()
+    _by_loop: ClassVar[dict[asyncio.AbstractEventLoop, "Watcher"]] = {}
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._users = 0
+        self._answered = threading.Event()
+        self._ending = threading.Event()
+        self._follow_loop()
+        self._told: dict[tuple[str | None, str, str], float] = {}
+        self._thread = threading.Thread(target=self._run, name="aiodjango-watcher", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def of_this_loop(cls) -> "Watcher":
+        """Return the running loop's watcher, started if it's the first that is asked for.
+
+        Each caller has to release() it in the end.
+        """
+        loop = asyncio.get_running_loop()
+        with cls._lock:
+            watcher = cls._by_loop.get(loop)
+            if watcher is None:
+                watcher = cls._by_loop[loop] = cls(loop)
+            watcher._users += 1
+        return watcher
+
+    def release(self) -> None:
+        """End the thread, if no other application needs it."""
+        self._users -= 1
+        if self._users == 0:
+            self._ending.set()
+            self._answered.set()
+            self._thread.join()
+
+    # --- On the loop -----------------------------------------------------------------------
+
+    def _answer(self) -> None:
+        if threading.get_ident() != self._loop_thread:
+            self._follow_loop()
+        self._answered.set()
+
+    def _follow_loop(self) -> None:
+        self._loop_thread = threading.get_ident()
+        self._computed = _cpu_clock()
+
+    # --- In the watcher's thread -----------------------------------------------------------
+
+    def _run(self) -> None:
+        stopwatch = Stopwatch(self._cpu_time)
+        # A loop may be closed without our being released.
+        while not (self._ending.wait(INTERVAL) or self._loop.is_closed()):
+            stopwatch.lap()
+            if asyncio.current_task(self._loop) is not None:
+                self._watch(stopwatch)
+        with self._lock:
+            del self._by_loop[self._loop]
+
+    def _watch(self, stopwatch: "Stopwatch") -> None:
+        """Tell of what keeps the loop for longer than it may, until it answers.
+
+        Until then each task has run for one step at most: its next one comes after the answer.
+        """
+        block = Block(None, 0.0)
+        self._answered.clear()
+        with contextlib.suppress(RuntimeError):  # it has just been closed
+            self._loop.call_soon_threadsafe(self._answer)
+        while not (self._ending.is_set() or self._loop.is_closed()):
+            task, place = self._look()
+            if task is None or task is not block.task:
+                self._tell(block, stopwatch.elapsed)
+                # Before we could look, it may have kept us waiting as well.
+                block = Block(task, stopwatch.elapsed - stopwatch.late)
+            block.places[place] += 1
+            if stopwatch.elapsed - block.begun > PATIENCE:
+                self._tell(block, stopwatch.elapsed, is_over=False)
+            if self._answered.wait(INTERVAL):
+                break
+            stopwatch.lap()
+        stopwatch.lap()
+        self._tell(block, stopwatch.elapsed)
+
+    def _look(self) -> tuple[asyncio.Task[Any] | None, Place | None]:
+        """The task that the loop runs, and where that stands in the project's code."""
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            return None, None
+        # (Named as if private, but documented.) If it's done by now, it's on no stack any more.
+        frames = _frames_of(task, sys._current_frames().get(self._loop_thread))
+        if not frames or any(_package(frame) in _DEBUGGERS for frame in frames):
+            return None, None
+        return task, _find_place(frames)
+
+    def _tell(self, block: "Block", now: float, *, is_over: bool = True) -> None:
+        took = now - block.begun
+        if block.task is None or block.is_told or took <= THRESHOLD:
+            return
+        block.is_told = True
+        ((place, _),) = block.places.most_common(1)
+        if place is None:
+            return  # nothing of the project's
+        key = place.view, place.filename, place.function
+        if now < self._told.get(key, now):
+            return
+        self._told[key] = now + QUIET
+        logger.warning(
+            "%s %s the event loop for %.2f s%s, and nothing else was served meanwhile:\n%s"
+            "Await an async library here, or await asyncio.to_thread(…) for what waits or "
+            "computes and aiodjango.run_in_django(…) for Django's sync code.",
+            f"The view {place.view}" if place.view else "A task",
+            "blocked" if is_over else "has blocked",
+            took,
+            "" if is_over else " until now",
+            place,
+        )
+
+    def _cpu_time(self) -> float:
+        try:
+            return self._computed()
+        except OSError:  # the loop's thread has ended
+            return 0.0
+
+
+class Block:
+    """A time in which the loop ran one step of one task."""
+
+    def __init__(self, task: asyncio.Task[Any] | None, begun: float) -> None:
+        self.task = task
+        self.begun = begun
+        self.places: Counter[Place | None] = Counter()
+        self.is_told = False
+
+
+class Stopwatch:
+    """Measures time less that in which the process did not run.
+
+    A laptop that was closed, a process that was stopped, a machine that is busy otherwise: then
+    the watcher itself wakes late, and no view is to blame. But it wakes late, too, when the loop's
+    thread computes without letting go of the interpreter. So of a wait that took longer than
+    asked for, that much counts which the loop's thread has computed.
+
+    computed: tells how long, in seconds, the loop's thread has computed until now.
+    """
+
+    def __init__(self, computed: Callable[[], float]) -> None:
+        self._computed = computed
+        self._now, self._cpu = time.monotonic(), computed()
+        self.elapsed = 0.0
+        # How much of the last wait was longer than asked for, and counts.
+        self.late = 0.0
+
+    def lap(self) -> None:
+        """Count a wait of INTERVAL, or less, that is over."""
+        now, cpu = time.monotonic(), self._computed()
+        waited = now - self._now
+        self.late = max(0.0, min(waited - INTERVAL, cpu - self._cpu))
+        self.elapsed += min(waited, INTERVAL) + self.late
+        self._now, self._cpu = now, cpu
+
+
+def _cpu_clock() -> Callable[[], float]:
+    """A clock that tells how long the calling thread has computed, when asked by another."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.process_time  # macOS and Windows: the best there is
+    return partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
+
+
+def _frames_of(task: asyncio.Task[Any], frame: FrameType | None) -> list[FrameType]:
+    """The frames of a task that runs, outermost first; none if `frame` isn't within it."""
+    root = getattr(task.get_coro(), "cr_frame", None)
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        if frame is root:
+            return frames[::-1]
+        frame = frame.f_back
+    return []
+
+
+def _find_place(frames: list[FrameType]) -> Place | None:
+    """Where a task stands: its innermost line that is the project's, or else its view's."""
+    view, own = _find_view(frames)
+    for frame in reversed(own):
+        if not _is_library(frame.f_code.co_filename):
+            return _place(view, frame)
+    if view is not None:
+        for frame in own:
+            if _package(frame) not in _BETWEEN:  # a view that was installed
+                return _place(view, frame)
+    return None
+
+
+def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
+    """The name of the view that a task is in, if it's in one, and the frames below the call."""
+    for number, frame in enumerate(frames):
+        if (
+            frame.f_code.co_qualname == "make_handler.<locals>.handler"
+            and frame.f_globals["__name__"] == "aiodjango.views"
+        ):
+            pattern: UrlconfPattern = frame.f_locals["pattern"]
+            return pattern.view_name, frames[number + 1 :]
+    if frames[0].f_code is _MAIN_WRAP:
+        return _find_native_view(frames[1:]), frames[1:]
+    return None, frames
+
+
+def _find_native_view(frames: list[FrameType]) -> str | None:
+    """The name of the async Django view that has a request, among the arguments of the frames."""
+    for frame in frames:
+        code, values = frame.f_code, frame.f_locals
+        for name in code.co_varnames[: code.co_argcount]:
+            request = values.get(name)
+            if isinstance(request, HttpRequest) and request.resolver_match is not None:
+                view = request.resolver_match.func
+                view = getattr(view, "view_class", view)
+                return f"{view.__module__}.{getattr(view, '__qualname__', type(view).__name__)}"
+    return None
+
+
+def _place(view: str | None, frame: FrameType) -> Place:
+    code = frame.f_code
+    # A frame that is just between two lines has none.
+    line = frame.f_lineno or code.co_firstlineno
+    return Place(view, code.co_filename, line, code.co_name)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+@lru_cache(maxsize=1024)
+def _is_library(filename: str) -> bool:
+    return filename.startswith(_LIBRARIES) or not _INSTALLED.isdisjoint(PurePath(filename).parts)
