@@ -11,7 +11,9 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from aiohttp import hdrs, web
+from django.db import connections
 
+from .clientfaults import client_faults_hushed
 from .gateway import Gateway
 from .mount import StaticUrls
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
@@ -33,7 +35,8 @@ class Fallback:
                 f"The fallback has to be a WSGI application, as get_wsgi_application() gives, "
                 f"not {wsgi!r}."
             )
-        self.gateway = Gateway(wsgi, **options)
+        # Django's connections belong to threads: who ends its thread ends them.
+        self.gateway = Gateway(wsgi, at_thread_end=connections.close_all, **options)
         self.mount = ""
 
     @property
@@ -64,7 +67,7 @@ class Fallback:
         """Hold the fallback in an application from its start-up to its cleanup."""
         app.setdefault(FALLBACK, self)
         _warn_of_hiding_routes(app.router, self.mount)
-        with StaticUrls.following(self.mount):
+        with StaticUrls.following(self.mount), client_faults_hushed():
             yield
         await self.gateway.close()
 
@@ -166,6 +169,7 @@ class FallbackMiddleware:
     def __init__(self, fallback: Fallback) -> None:
         self._fallback = fallback
         self.cleanup_ctx = fallback.cleanup_ctx
+        self.shutdown = fallback.shutdown
         web.middleware(self)
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:

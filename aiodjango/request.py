@@ -11,18 +11,11 @@ from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import QueryDict
 
-from .environ import SchemeConflict, TrustedProxies, build_environ
+from .environ import SchemeConflict, TrustedProxies, build_environ, scheme_of
 from .fallback import FALLBACK
 from .match import LiftedMatch
 from .middleware import RequestMiddleware
 from .placement import PlacedResource
-
-# How a proxy says that its client came over TLS: headers and values as in `environ`.
-_SECURE_HEADERS = (
-    ("X-Forwarded-Proto", "https"),
-    ("X-Forwarded-Protocol", "ssl"),
-    ("X-Forwarded-Ssl", "on"),
-)
 
 
 class LiftedRequest(WSGIRequest):
@@ -110,7 +103,7 @@ def trusted_proxies(request: web.Request) -> TrustedProxies:
     """Who may name the scheme of a request: what the enclosing fallback says, or its default."""
     fallback = request.config_dict.get(FALLBACK)
     if fallback is not None:
-        return fallback.gateway._proxies
+        return fallback.gateway.trusted_proxies
     return _proxies_by_default(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
 
 
@@ -126,15 +119,10 @@ def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:
         values = request.headers.getall(_header_name(key), [])
         if values:
             return bool(values[0].partition(",")[0].strip() == secure_value)
-    said = {
-        value == secure
-        for name, secure in _SECURE_HEADERS
-        if name in request.headers
-        for value in request.headers.getall(name)
-    }
-    if len(said) == 1 and proxies.trusts(request.protocol.peername, request.protocol.sockname):
-        return said.pop()
-    return request.scheme == "https"
+    try:
+        return scheme_of(request, proxies) == "https"
+    except SchemeConflict:
+        return request.scheme == "https"
 
 
 @lru_cache(maxsize=8)

@@ -153,13 +153,13 @@ class Workers:
         """
         threads = list(self._alive)
         deadline = self.loop.time() + FAREWELL
-        while not self._stopped.is_set() and self.loop.time() < deadline:
+        while self._alive and self.loop.time() < deadline:
             self.bridge.cut()
             try:
                 await asyncio.wait_for(self._stopped.wait(), CUT_INTERVAL)
             except TimeoutError:
                 pass
-        if not self._stopped.is_set():
+        if self._alive:
             logger.warning("%d worker threads are still busy: left behind", len(self._alive))
         for thread in threads:
             if thread not in self._alive:
@@ -280,7 +280,9 @@ class Workers:
                     self._count += 1
                 else:
                     self._awake -= 1
-                    if self._stopping:
+                    # When a stream that stood aside has ended there is a thread too many.
+                    is_surplus = self._awake + len(self._idle) >= self._threads
+                    if self._stopping or is_surplus:
                         break
                     self._idle.append(gate)
                     job = None

@@ -24,6 +24,7 @@ import pytest
 from tests.conftest import require
 
 DEADLINE = 60  # seconds
+OUTSIDE = "outside"  # what the connections of query() are called
 # It's thrown away, and shared by as many connections as several servers may want.
 OPTIONS = {
     "fsync": "off",
@@ -57,7 +58,11 @@ class Cluster:
         import psycopg
 
         with psycopg.connect(
-            host=str(self.folder), user="postgres", dbname="test", autocommit=True
+            host=str(self.folder),
+            user="postgres",
+            dbname="test",
+            autocommit=True,
+            application_name=OUTSIDE,
         ) as connection:
             cursor = connection.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
@@ -67,7 +72,8 @@ class Cluster:
         rows = self.query(
             "SELECT pid FROM pg_stat_activity"
             " WHERE datname = 'test' AND backend_type = 'client backend'"
-            " AND pid <> pg_backend_pid()"
+            " AND application_name <> %s",
+            OUTSIDE,
         )
         return {pid for (pid,) in rows}
 

@@ -91,9 +91,9 @@ def serve(command: list[str], log: Path, **options: Any) -> Iterator[Server]:
 
 
 @contextmanager
-def serve_unix(command: list[str], path: str, log: Path) -> Iterator[Server]:
+def serve_unix(command: list[str], path: str, log: Path, **options: Any) -> Iterator[Server]:
     """Run `python command…`, which makes the unix socket at the path itself."""
-    with run(command, path, log) as server:
+    with run(command, path, log, **options) as server:
         end = time.monotonic() + DEADLINE
         with socket.socket(socket.AF_UNIX) as probe:
             while probe.connect_ex(path):
@@ -143,3 +143,11 @@ async def until(condition: Callable[[], Any]) -> Any:
             raise TimeoutError(f"{condition} never came true")
         await asyncio.sleep(0.02)
     return value
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,13 +1,12 @@
 """How a deployed site ends and begins again: finishing its work, leaving nothing behind."""
 
 import asyncio
-import os
 import signal
 
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import PROJECT, gunicorn, serve, until
+from tests.deploy.server import PROJECT, gunicorn, is_alive, serve, until
 
 GUNICORN = [*gunicorn("--workers=2"), "--bind=fd://{fd}"]
 COMMANDS = {
@@ -90,11 +89,3 @@ async def test_hup_replaces_the_workers_and_drops_no_request(server, client, tmp
     server.process.send_signal(signal.SIGTERM)
     assert await server.wait() == 0
     assert not server.left_behind()
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

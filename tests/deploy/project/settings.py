@@ -4,5 +4,6 @@ from pathlib import Path
 
 from tests.settings import *  # noqa: F403
 
+ALLOWED_HOSTS = [*ALLOWED_HOSTS, "test"]  # noqa: F405
 ROOT_URLCONF = "tests.deploy.project.urls"
 STATICFILES_DIRS = [Path(__file__).parent / "static"]

@@ -9,4 +9,10 @@ urlpatterns = [
     path("echo/", views.echo),
     path("slow/sync/", views.slow_sync),
     path("slow/coroutine/", views.slow_coroutine),
+    path("counted/sync/", views.counted_sync),
+    path("counted/coroutine/", views.counted_coroutine),
+    path("figures/", views.figures),
+    path("sleep/<str:seconds>/", views.sleep),
+    path("stream/", views.stream),
+    path("wait/<int:number>/", views.wait),
 ]

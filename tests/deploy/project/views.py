@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 from aiohttp import web
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from asgiref.sync import async_to_sync
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.views.decorators.csrf import csrf_exempt
+
+from aiodjango import FALLBACK
 
 
 def answer(request: HttpRequest | web.Request, **more: object) -> dict[str, object]:
@@ -63,3 +66,57 @@ async def slow_coroutine(request):
     say_started(request)
     await asyncio.sleep(1)
     return web.Response(text="finished")
+
+
+def count(request):
+    """Note the request's number in the test's file, so that it can tell what was begun."""
+    with open(request.headers["X-Counted"], "a") as file:
+        file.write(request.headers["X-Number"] + "\n")
+
+
+def counted_sync(request):
+    count(request)
+    return JsonResponse(answer(request))
+
+
+async def counted_coroutine(request):
+    count(request)
+    return web.json_response(answer(request))
+
+
+async def figures(request):
+    fallback = request.app[FALLBACK]
+    return web.json_response({"busy": fallback.busy, "pending": fallback.pending})
+
+
+def sleep(request, seconds):
+    time.sleep(float(seconds))
+    return HttpResponse("finished")
+
+
+def stream(request):
+    """Go on for ever; the test's file is there once that has ended."""
+
+    def parts():
+        try:
+            while True:
+                yield "part\n"
+                time.sleep(0.05)
+        finally:
+            Path(request.headers["X-Ended"]).touch()
+
+    return StreamingHttpResponse(parts())
+
+
+def wait(request, number):
+    """Wait for a coroutine that never ends by itself."""
+
+    async def never():
+        say_started(request)
+        await asyncio.Event().wait()
+
+    try:
+        async_to_sync(never)()
+    finally:
+        Path(request.headers["X-Ended"]).touch()
+    return HttpResponse("finished")
