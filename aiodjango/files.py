@@ -1,50 +1,194 @@
 """Static and media files from the event loop."""
 
-from os import PathLike
+import asyncio
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from .conditional import accepted_codings
+from .filereply import Headers, respond
+from .folder import SIBLINGS, Folder
+from .mediatypes import is_passive, is_script, media_type, with_charset
+from .placement import NO_METHODS, IndexEntry, Resolved
+
+logger = logging.getLogger("aiodjango")
+
+# For a file whose name has the hash of its content: a year, and no question in between.
+IMMUTABLE = "public, max-age=31536000, immutable"
+# For any other file, in seconds: a page and those after it, but a changed file is soon seen.
+MAX_AGE = 60
+CODINGS = tuple(SIBLINGS)
+# Should a browser show it all the same: no script, no form, no access to the site's cookies.
+INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
 def add_files(router: web.UrlDispatcher, *, static: bool, media: bool) -> None:
     """Serve the files of STATIC_ROOT, and of MEDIA_ROOT, at their URLs.
 
-    Raises ImproperlyConfigured where a setting is missing or no such folder exists.
+    Raises ImproperlyConfigured where a setting is missing.
     """
-    for is_wanted, url, root in (
-        (static, "STATIC_URL", "STATIC_ROOT"),
-        (media, "MEDIA_URL", "MEDIA_ROOT"),
-    ):
-        if is_wanted:
-            router.register_resource(_files(url, root))
+    if static:
+        static_root = _root("STATIC_ROOT", "include_static")
+        if not Path(static_root).is_dir():
+            logger.warning(
+                "STATIC_ROOT = %r is not a folder, so there are no static files to serve: "
+                "run `manage.py collectstatic`.",
+                str(static_root),
+            )
+        router.register_resource(StaticFiles(_path("STATIC_URL"), static_root))
+    if media:
+        media_root = _root("MEDIA_ROOT", "include_media")
+        router.register_resource(MediaFiles(_path("MEDIA_URL"), media_root))
 
 
-def _files(url_setting: str, root_setting: str) -> "DjangoFiles":
-    url, root = getattr(settings, url_setting), getattr(settings, root_setting)
-    path = urlsplit(url or "").path
+def _root(name: str, option: str) -> str | os.PathLike[str]:
+    root: str | os.PathLike[str] | None = getattr(settings, name)
+    if not root:
+        raise ImproperlyConfigured(f"{option} needs a folder in {name}, which is {root!r}.")
+    return root
+
+
+def _path(name: str) -> str:
+    """The path of a URL in the settings, as a request has it where Django is at the root."""
+    url = getattr(settings, name)
+    # A host in it is that of a CDN, which fetches the files here.
+    path = unquote(urlsplit(url or "").path)
+    # A proxy, or a mount, takes this away before Django sees a request.
+    script_name = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+    if script_name and path.startswith(f"{script_name}/"):
+        path = path.removeprefix(script_name)
     if not path.strip("/"):
         raise ImproperlyConfigured(
-            f"Files can't be served at {url_setting} = {url!r}: it has to name a path."
+            f"Files can't be served at {name} = {url!r}: it has to name a path."
         )
-    if not root or not Path(root).is_dir():
-        hint = ": run `manage.py collectstatic`" if root_setting == "STATIC_ROOT" else ""
-        raise ImproperlyConfigured(f"{root_setting} = {root!r} is not a folder{hint}.")
-    return DjangoFiles(path.rstrip("/"), root)
+    return "/" + path.strip("/")
 
 
-class DjangoFiles(web.StaticResource):
-    """Files at a URL of Django's settings.
+class Files(IndexEntry):
+    """The files of a folder at a URL of Django's settings.
 
     A mount moves them along with the site, unless the setting names the mounted path itself.
     """
 
-    def __init__(self, path: str, root: str | PathLike[str]) -> None:
-        super().__init__(path, root)
-        self._path = path
+    def __init__(self, path: str, folder: Folder) -> None:
+        super().__init__(path)
+        self._folder = folder
+        self._max_age = f"public, max-age={0 if settings.DEBUG else MAX_AGE}"
+        self._prefix = f"{path}/"
+        self._routes = {
+            method: web.ResourceRoute(method, self._handle, self)
+            for method in (hdrs.METH_GET, hdrs.METH_HEAD)
+        }
+
+    @property
+    def canonical(self) -> str:
+        return self._prefix.rstrip("/")
 
     def add_prefix(self, prefix: str) -> None:
-        if not f"{self._path}/".startswith(f"{prefix}/"):
-            super().add_prefix(prefix)
+        super().add_prefix(prefix)
+        is_below = f"{self._path}/".startswith(f"{self.mount}/")
+        self._prefix = f"{self._path}/" if is_below else f"{self.mount}{self._path}/"
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        return iter(self._routes.values())
+
+    async def resolve(self, request: web.Request) -> Resolved:
+        path = request.rel_url.path_safe
+        if not path.startswith(self._prefix):
+            return None, NO_METHODS
+        route = self._routes.get(request.method)
+        if route is None:
+            return None, set(self._routes)
+        name = path.removeprefix(self._prefix)
+        return web.UrlMappingMatchInfo({"filename": name}, route), NO_METHODS
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._respond, request)
+
+    def _respond(self, request: web.Request) -> web.StreamResponse:
+        # aiohttp leaves these two encoded. A name can have the one in it, but not the other.
+        name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
+        accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+        found = self._folder.open(name.split("/"), accepted_codings(accepted, CODINGS))
+        if found is None:
+            raise web.HTTPNotFound
+        return respond(request, found, self._headers(name))
+
+    @abstractmethod
+    def _headers(self, name: str) -> Headers:
+        """The headers of a response with the file of that name."""
+
+
+class StaticFiles(Files):
+    """STATIC_ROOT, as `collectstatic` fills it, and others may compress it."""
+
+    def __init__(self, path: str, root: str | os.PathLike[str]) -> None:
+        super().__init__(path, Folder(root, has_siblings=True, linked=lambda: self._sources))
+
+    def _headers(self, name: str) -> Headers:
+        return {
+            hdrs.CONTENT_TYPE: with_charset(media_type(name)),
+            hdrs.CACHE_CONTROL: IMMUTABLE if name in self._hashed_names else self._max_age,
+            # A font that a page of another origin uses must have it: behind a CDN that is any page.
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+            hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff",
+        }
+
+    @cached_property
+    def _hashed_names(self) -> frozenset[str]:
+        """The names that have the hash of the file's content in them, by the manifest."""
+        if not apps.is_installed("django.contrib.staticfiles"):
+            return frozenset()
+        from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
+
+        storage: Any = staticfiles_storage
+        if not isinstance(storage, ManifestFilesMixin):
+            return frozenset()
+        # A storage may leave a file its name.
+        names = storage.hashed_files.items()
+        return frozenset(hashed for name, hashed in names if hashed != name)
+
+    @cached_property
+    def _sources(self) -> set[str]:
+        """The folders that `collectstatic --link` leads to."""
+        if not apps.is_installed("django.contrib.staticfiles"):
+            return set()
+        from django.contrib.staticfiles.finders import get_finders
+
+        storages = {storage for finder in get_finders() for _, storage in finder.list([])}
+        return {storage.location for storage in storages if hasattr(storage, "location")}
+
+
+class MediaFiles(Files):
+    """MEDIA_ROOT: what anybody may have put there, which must do nothing in the site's name."""
+
+    def __init__(self, path: str, root: str | os.PathLike[str]) -> None:
+        # No siblings: "logo.png.br" may be somebody else's than "logo.png".
+        super().__init__(path, Folder(root))
+
+    def _headers(self, name: str) -> Headers:
+        kind = media_type(name)
+        headers: Headers = {
+            # Together with nosniff, a page can't run it either.
+            hdrs.CONTENT_TYPE: with_charset("text/plain" if is_script(kind) else kind),
+            hdrs.CACHE_CONTROL: self._max_age,
+            hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff",
+        }
+        if not is_passive(kind):
+            headers[hdrs.CONTENT_DISPOSITION] = "attachment"
+            headers[hdrs.CONTENT_SECURITY_POLICY] = INERT
+        return headers
