@@ -1,0 +1,8 @@
+from django.urls import path
+
+from . import live, views
+
+urlpatterns = [
+    path("", views.index),
+    path("notes/", live.notes),
+]
