@@ -5,7 +5,7 @@ import logging
 from aiohttp import WSCloseCode, web
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
@@ -30,6 +30,11 @@ async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
     started = match.started if isinstance(match, LiftedMatch) else None
     if started is not None or request.writer.output_size > 0:
         return await _cut_off(request, started, error)
+    if isinstance(error, ConnectionError) and _has_left(request, None):
+        return web.Response(status=499, reason="Client Closed Request")  # as nginx notes it
+    if isinstance(error, web.RequestPayloadError):
+        # The body breaks its framing or coding: the client's error, not the view's.
+        error = BadRequest("The body of the request is malformed")
     django = django_request(request)
     await _add_form(request, django)
     # In a thread: templates take their time, and those of the project may use the database.
@@ -80,7 +85,9 @@ async def _cut_off(
     request: web.Request, started: web.StreamResponse | None, error: Exception
 ) -> web.StreamResponse:
     if isinstance(error, ConnectionError) and _has_left(request, started):
-        raise error  # aiohttp knows what to do, and notes it
+        if started is None:
+            raise error
+        return started  # nobody is left to see how it ends
     await run_in_django(_log_late, django_request(request), error)
     if isinstance(started, web.WebSocketResponse) and started.prepared:
         await started.close(code=WSCloseCode.INTERNAL_ERROR)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator,
 from contextlib import contextmanager
 from functools import partial
 from http.cookies import SimpleCookie
+from io import BytesIO
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -160,7 +161,7 @@ class AioClient(AsyncClient):
             async with server.session.request(
                 method,
                 server.url(target),
-                data=body or None,
+                data=BytesIO(body) if body else None,  # aiohttp warns of so many bytes
                 headers=_headers(secure, sent, extra, headers),
                 allow_redirects=False,
             ) as reply:

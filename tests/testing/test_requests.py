@@ -90,6 +90,13 @@ async def test_upload(aio_client, half):
     assert response.json()["files"] == {"file": "content"}
 
 
+async def test_large_upload(aio_client):
+    file = BytesIO(b"x" * 2**21)
+    file.name = "file.txt"
+    response = await aio_client.post("/seen/x/", {"file": file})
+    assert len(response.json()["files"]["file"]) == 2**21
+
+
 @pytest.mark.parametrize("scheme", ["", "http://testserver"])
 async def test_redirects_are_followed(aio_client, half, scheme):
     inner = f"{half}/redirect/302/?to={half}/seen/end/"
