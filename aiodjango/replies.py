@@ -6,17 +6,29 @@ discarded.
 
 import asyncio
 import io
+import logging
 import os
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, Protocol
 
-from aiohttp import web
+from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
+from .body import close_off_loop
+from .memory import UNCOUNTED, MemoryBudget, Share
 from .streams import Stream, StreamBroken
+
+logger = logging.getLogger("aiodjango.gateway")
 
 # How much of a file that cannot be sent by the kernel is read at once.
 FILE_BLOCK = 256 * 1024
+# How much of a large body the connection gets at once. What comes with the headers is copied, and
+# what comes from a file is memory of its own.
+FIRST_PART = 256 * 1024
+PART_OF_FILE = 64 * 1024
+LARGE_PART = 1024 * 1024
 
 
 class Head(NamedTuple):
@@ -62,6 +74,42 @@ class WholeReply(NamedTuple):
         pass
 
 
+class LargeReply(NamedTuple):
+    """A body that is all there, and more than what a slow client's connection is to hold."""
+
+    head: Head
+    body: "_LargeBody"
+
+    def response(self, request: web.BaseRequest) -> web.StreamResponse:
+        return _LargeResponse(self)
+
+    def discard(self) -> None:
+        self.body.discard()
+
+
+def whole_reply(head: Head, body: bytes, budget: MemoryBudget) -> WholeReply | LargeReply:
+    """The reply that carries `body`, whatever its size; to be made in a thread.
+
+    A large body stays in memory as far as `budget` reaches, and else is written to a file.
+    """
+    if len(body) <= UNCOUNTED:
+        return WholeReply(head, body)
+    share = Share(budget)
+    if not share.resize(len(body)):
+        try:
+            return LargeReply(head, _FileBody(_temporary_file(body), len(body)))
+        except OSError as error:
+            logger.warning("No file for a large response, which stays in memory: %s", error)
+    return LargeReply(head, _MemoryBody(body, share))
+
+
+def _temporary_file(content: bytes) -> io.FileIO:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return io.FileIO(os.dup(file.fileno()))
+
+
 class FileReply(NamedTuple):
     """Part of a regular file, by a descriptor of the reply's own."""
 
@@ -86,12 +134,99 @@ class StreamReply(NamedTuple):
     def response(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.stream.is_whole:
             # It ended while it was on its way here: no need to treat it as a stream.
-            body = self.stream.take_whole()
+            body, share = self.stream.take_whole()
+            if len(body) > UNCOUNTED:
+                return LargeReply(self.head, _MemoryBody(body, share)).response(request)
             return WholeReply(self.head, body).response(request)
         return _StreamResponse(self)
 
     def discard(self) -> None:
         self.stream.abandon()
+
+
+class _LargeBody(Payload, ABC):
+    """A large body, which the connection gets in parts, as the client takes them."""
+
+    def __init__(self, value: object, size: int) -> None:
+        super().__init__(value)
+        self._size = self.length = size
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """All of the body."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Give up the body."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self.content().decode(encoding, errors)
+
+    async def close(self) -> None:
+        self.discard()
+
+
+class _MemoryBody(_LargeBody):
+    _value: bytes
+
+    def __init__(self, body: bytes, share: Share) -> None:
+        super().__init__(body, len(body))
+        self._share = share
+
+    def content(self) -> bytes:
+        return self._value
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        body = memoryview(self._value)
+        await writer.write(body[:FIRST_PART])
+        for at in range(FIRST_PART, len(body), LARGE_PART):
+            await writer.write(body[at : at + LARGE_PART])
+
+    def discard(self) -> None:
+        # aiohttp keeps a response until the connection's next request.
+        self._value = b""
+        self._share.resize(0)
+
+
+class _FileBody(_LargeBody):
+    """Of which nothing is in memory: it was too much, with all the others."""
+
+    _value: io.FileIO
+
+    def content(self) -> bytes:
+        return os.pread(self._value.fileno(), self.length, 0)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        descriptor = self._value.fileno()
+        for at in range(0, self.length, PART_OF_FILE):
+            part = await loop.run_in_executor(None, os.pread, descriptor, PART_OF_FILE, at)
+            await writer.write(part)
+
+    def discard(self) -> None:
+        close_off_loop(self._value)
+
+    def __del__(self) -> None:
+        self._value.close()
+
+
+class _LargeResponse(web.Response):
+    """For middlewares a response like any other: its `body` are bytes."""
+
+    def __init__(self, reply: LargeReply) -> None:
+        head = reply.head
+        super().__init__(
+            status=head.status, reason=head.reason, headers=head.headers, body=reply.body
+        )
+        # A body shorter than announced: the end of the connection is all that can tell.
+        if head.close or reply.body.length < (head.length or 0):
+            self.force_close()
+
+    def _get_body(self) -> bytes | bytearray | Payload | None:
+        body = web.Response.body.fget(self)  # type: ignore[attr-defined]
+        return body.content() if isinstance(body, _LargeBody) else body
+
+    body = property(_get_body, web.Response.body.fset)  # type: ignore[attr-defined]
 
 
 class _SelfSending(web.StreamResponse):
@@ -142,14 +277,16 @@ class _StreamResponse(_SelfSending):
         self._stream = reply.stream
 
     async def _send_body(self, request: web.BaseRequest) -> None:
-        timer = self._stream.start_reading()
+        self._stream.start_reading()
         try:
             while chunk := await self._stream.read():
                 await self.write(chunk)
+                # Or a quick stream to a quick reader would keep the loop for itself.
+                await asyncio.sleep(0)
         except StreamBroken:
             _break_off(request)
         finally:
-            timer.cancel()
+            self._stream.stop_reading()
 
 
 class _FileResponse(_SelfSending):

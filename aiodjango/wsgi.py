@@ -17,7 +17,7 @@ from wsgiref.types import WSGIApplication
 
 from .body import ClientLeft
 from .filewrapper import FileWrapper, plain_file
-from .replies import FileReply, Head, Reply, StreamReply, WholeReply
+from .replies import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
 from .streams import Stream, StreamCut, Streams
 
 if TYPE_CHECKING:
@@ -214,11 +214,15 @@ class Call:
             if self._complete:
                 stream.finish()
         elif self._complete:
-            self._hand_over(WholeReply(head, chunk))
+            self._hand_over(whole_reply(head, chunk, self._streams.budget))
         else:
             stream = self._stream = self._streams.open(self, self._transport)
-            stream.put(chunk)
+            # First of all, so that a short body is whole when it arrives. But only a reader who
+            # knows of the stream can be waited for.
+            is_kept = stream.keep(chunk)
             self._hand_over(StreamReply(head, stream))
+            if not is_kept:
+                stream.put(chunk)
 
     def _send_file(self, wrapper: FileWrapper) -> bool:
         """Hand over the file behind `wrapper`; returns False if there is none to be sent as it is.
@@ -295,7 +299,8 @@ class Call:
     @property
     def _name(self) -> str:
         method, script_name, path_info = self._where
-        return f"{method} {script_name}{path_info}"
+        # Escaped: the path is the client's to choose, line feeds included.
+        return f"{method} {script_name}{path_info}".encode("unicode_escape").decode("ascii")
 
 
 def make_head(status: str, headers: Iterable[tuple[str, str]]) -> Head:

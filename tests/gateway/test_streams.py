@@ -1,10 +1,12 @@
 """Streaming responses: running ahead, slow readers, threads that stand aside, endings."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import random
 import threading
+import time
 
 import pytest
 from aiohttp import web
@@ -47,6 +49,22 @@ class Streaming:
         finally:
             with self.lock:
                 self.open -= 1
+
+
+def events():
+    """An application whose streams sleep between their parts, and the event that ends them."""
+    end = threading.Event()
+
+    def parts():
+        while not end.is_set():
+            yield b"event"
+            end.wait(0.02)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"quick"] if environ["PATH_INFO"] == "/quick" else parts()
+
+    return end, application
 
 
 async def start_reading(client, path="/"):
@@ -109,7 +127,10 @@ async def test_a_stream_runs_ahead_no_further_than_the_limit(serve, until):
 async def test_nothing_is_lost_or_reordered(serve, memory, limit):
     """Through memory, file and both, with parts of all sizes, against a reader that dawdles."""
     generator = random.Random(f"{memory} {limit}")
-    parts = [generator.randbytes(generator.choice([1, 10, 1000, 5000, 70_000])) for _ in range(300)]
+    parts = [
+        generator.randbytes(generator.choice([1, 10, 1000, 5000, 70_000, 200_000]))
+        for _ in range(300)
+    ]
 
     def application(environ, start_response):
         start_response("200 OK", [])
@@ -222,6 +243,35 @@ class TestStandingAside:
             go_on.set()
             assert await reader.chunk() == b"last"
             assert await reader.chunk() == b""
+
+    async def test_streams_step_aside_soon_when_others_wait(self, serve):
+        end, application = events()
+        server = await serve(application, threads=1)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(5):
+                client = await stack.enter_async_context(server.client())
+                await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            started = time.monotonic()
+            assert (await server.get("/quick")).body == b"quick"
+            # While nobody waits they would keep their place for a second each.
+            assert time.monotonic() - started < 4
+            end.set()
+
+    async def test_without_room_a_long_stream_is_cut_when_others_wait(self, serve, until):
+        """One too many, and every reader reads."""
+        end, application = events()
+        server = await serve(application, threads=1, max_streams=1)
+        async with server.client() as first, server.client() as second:
+            await start_reading(first)
+            await until(lambda: server.gateway.streams == 1)
+            await start_reading(second)
+            assert (await server.get("/quick")).body == b"quick"
+            # The last to come has lost its stream, the first goes on.
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await read_all(second)
+            assert server.gateway.streams == 1
+            end.set()
+            await asyncio.wait_for(read_all(first), 10)
 
 
 class TestEndings:
