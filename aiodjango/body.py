@@ -8,6 +8,8 @@ from typing import IO, NamedTuple
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from .memory import UNCOUNTED, MemoryBudget, Share
+
 # How often (seconds) a body that takes long is looked after.
 WATCH_INTERVAL = 1.0
 
@@ -33,11 +35,14 @@ class Body(NamedTuple):
     decoded: bool
 
 
-async def receive_body(request: web.BaseRequest, *, max_size: int, memory_limit: int) -> Body:
+async def receive_body(
+    request: web.BaseRequest, *, max_size: int, memory_limit: int, budget: MemoryBudget
+) -> Body:
     """Receive the whole body of `request`, whatever the sender's pace.
 
-    At most `memory_limit` bytes stay in memory (beside the connection's own buffer), the rest is
-    written to a temporary file off the loop. aiohttp's `client_max_size` plays no part.
+    At most `memory_limit` bytes stay in memory (beside the connection's own buffer), and less when
+    `budget` is used up; the rest is written to a temporary file off the loop. aiohttp's
+    `client_max_size` plays no part.
 
     Raises BodyTooLarge above `max_size` bytes (as soon as that is known), BodyMalformed, and
     ClientLeft when the connection ends first.
@@ -45,20 +50,23 @@ async def receive_body(request: web.BaseRequest, *, max_size: int, memory_limit:
     if request.content_length is not None and request.content_length > max_size:
         raise BodyTooLarge
     content = request.content
-    spool = _Spool(memory_limit)
+    spool = _Spool(memory_limit, budget)
     try:
         if content.at_eof():
             # A middleware has read it already: aiohttp keeps what request.read() gave.
             await spool.write(await request.read())
-        with _Watch(request):
+        with BodyWatch(request):
             while chunk := await content.readany():
                 if spool.length + len(chunk) > max_size:
                     raise BodyTooLarge
                 await spool.write(chunk)
+                del chunk  # or it stays in memory until the next one comes
         file = await spool.finish()
     except BaseException as error:
         spool.discard()
         if isinstance(error, web.RequestPayloadError | HttpProcessingError):
+            # Or aiohttp would read on after the response, and meet the same error.
+            content.feed_eof()
             raise BodyMalformed from error
         # aiohttp reports a lost connection as whatever ended it, or as its own RuntimeError.
         if isinstance(error, Exception) and request.transport is None:
@@ -78,7 +86,7 @@ def close_off_loop(file: IO[bytes]) -> None:
         file.close()
 
 
-class _Watch:
+class BodyWatch:
     """Breaks off a body when the connection's parser has given up on it without telling.
 
     aiohttp's parser in C leaves a body that breaks its framing waiting for ever; what can be seen
@@ -90,14 +98,20 @@ class _Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        if not self._request.content.is_eof():
-            self._start()
+        self.start()
 
     def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        if not self._request.content.is_eof():
+            self._look_later()
+
+    def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _start(self) -> None:
+    def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL, self._look)
 
     def _look(self) -> None:
@@ -106,14 +120,18 @@ class _Watch:
         if has_complained and not content.is_eof():
             content.set_exception(web.RequestPayloadError("malformed"))
         else:
-            self._start()
+            self.start()
 
 
 class _Spool:
-    """Gathers chunks; hands them to a temporary file, in a thread, when they weigh too much."""
+    """Gathers chunks; hands them to a temporary file, in a thread, when they weigh too much.
 
-    def __init__(self, memory_limit: int) -> None:
+    That is more than `memory_limit`, or more than `budget` has left.
+    """
+
+    def __init__(self, memory_limit: int, budget: MemoryBudget) -> None:
         self.length = 0
+        self._share = Share(budget)
         self._memory_limit = memory_limit
         self._chunks: list[bytes] = []
         self._held = 0
@@ -124,18 +142,23 @@ class _Spool:
         self._chunks.append(chunk)
         self._held += len(chunk)
         self.length += len(chunk)
-        if self._held > self._memory_limit:
+        if self._held > self._memory_limit or not self._share.resize(self._held):
             await self._flush()
 
     async def finish(self) -> IO[bytes]:
         if self._file is None:
-            return io.BytesIO(b"".join(self._chunks))
+            content = b"".join(self._chunks)
+            if len(content) <= UNCOUNTED:
+                return io.BytesIO(content)
+            return _MemoryFile(content, self._share)
         await self._flush()
         self._file.seek(0)
         return self._file
 
     def discard(self) -> None:
         """Close the file, after a write that may still be under way in its thread."""
+        self._chunks.clear()
+        self._share.resize(0)
         if self._file is None:
             return
         if self._writing is None:
@@ -153,3 +176,16 @@ class _Spool:
         # Shielded: a cancelled request must not lose sight of a thread that uses its file.
         await asyncio.shield(self._writing)
         self._writing = None
+        self._share.resize(self._held)
+
+
+class _MemoryFile(io.BytesIO):
+    """A file in memory that gives back its share of that when it is closed."""
+
+    def __init__(self, content: bytes, share: Share) -> None:
+        super().__init__(content)
+        self._share = share
+
+    def close(self) -> None:
+        super().close()
+        self._share.resize(0)

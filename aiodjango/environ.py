@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
 from .filewrapper import FileWrapper
@@ -27,11 +27,13 @@ _BASE: Mapping[str, Any] = {
     "SERVER_SOFTWARE": SERVER_SOFTWARE,
 }
 
+# Of the type that aiohttp's names of headers have, which is the quickest to look up.
+_istr = type(hdrs.HOST)
 # How a proxy says that its client came over TLS (the names and values that gunicorn knows).
 _SECURE_HEADERS = (
-    ("HTTP_X_FORWARDED_PROTO", "X-Forwarded-Proto", "https"),
-    ("HTTP_X_FORWARDED_PROTOCOL", "X-Forwarded-Protocol", "ssl"),
-    ("HTTP_X_FORWARDED_SSL", "X-Forwarded-Ssl", "on"),
+    (_istr("X-Forwarded-Proto"), "https"),
+    (_istr("X-Forwarded-Protocol"), "ssl"),
+    (_istr("X-Forwarded-Ssl"), "on"),
 )
 
 
@@ -123,6 +125,8 @@ def _header_key(raw_name: bytes) -> str | None:
 
 def _add_target(environ: dict[str, Any], target: str, script_name: str) -> None:
     environ["RAW_URI"] = target
+    # No target has a fragment; aiohttp's router, too, looks at nothing behind the sign of one.
+    target = target.partition("#")[0]
     if not target.isascii():
         target = target.encode("utf-8", "surrogateescape").decode("latin-1")
     if not target.startswith("/") and "://" in target:
@@ -152,7 +156,7 @@ def _add_addresses(
     environ: dict[str, Any], request: web.BaseRequest, proxies: TrustedProxies
 ) -> None:
     peername, sockname = request.protocol.peername, request.protocol.sockname
-    scheme = _scheme(environ, request, proxies)
+    scheme = scheme_of(request, proxies)
     environ["wsgi.url_scheme"] = scheme
     environ["REMOTE_ADDR"] = request.remote or ""
     if isinstance(peername, tuple):
@@ -174,12 +178,17 @@ def _split_host(host: str) -> tuple[str, str]:
     return host.strip("[]"), ""
 
 
-def _scheme(environ: dict[str, Any], request: web.BaseRequest, proxies: TrustedProxies) -> str:
+def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
+    """The scheme of the client's connection, as a trusted proxy names it.
+
+    Raises SchemeConflict when such a proxy contradicts itself.
+    """
+    headers = request.headers
     said = {
         "https" if value == secure else "http"
-        for key, name, secure in _SECURE_HEADERS
-        if key in environ
-        for value in request.headers.getall(name)
+        for name, secure in _SECURE_HEADERS
+        if name in headers
+        for value in headers.getall(name)
     }
     if not said or not proxies.trusts(request.protocol.peername, request.protocol.sockname):
         return request.scheme

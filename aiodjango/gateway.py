@@ -11,6 +11,7 @@ import asyncio
 import io
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -18,6 +19,8 @@ from aiohttp import web
 
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
 from .environ import SchemeConflict, TrustedProxies, build_environ
+from .framing import CodingUnsupported, FramingUnclear, has_body, is_last
+from .memory import MemoryBudget
 from .streams import Streams
 from .workers import NoThread, Workers
 from .wsgi import Call
@@ -27,6 +30,9 @@ logger = logging.getLogger("aiodjango.gateway")
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+# How much of all bodies stays in memory, as a multiple of `body_memory_limit`.
+BODIES_IN_MEMORY = 128
 
 # How often (seconds) an overloaded gateway looks for clients that have left its queue.
 SWEEP_INTERVAL = 0.1
@@ -43,7 +49,8 @@ class Gateway:
         the largest request body, in bytes; a larger one is answered 413.
     body_memory_limit
         how much of a body, in bytes, stays in memory; more goes to a temporary file. The same
-        holds for what a stream has ready for its reader.
+        holds for what a stream has ready for its reader. All bodies together, those of responses
+        included, keep 128 times as much in memory.
     stream_buffer_limit
         how far, in bytes, a streaming response runs ahead of its reader before it waits for it.
     max_streams
@@ -55,6 +62,9 @@ class Gateway:
         who may say by a header under which scheme a client came: addresses and networks, separated
         by commas, or "*" for everyone. Peers on a unix socket always may. Default: the environment
         variable FORWARDED_ALLOW_IPS, or else "127.0.0.1,::1".
+    at_thread_end
+        called in each worker thread when it has run its last request, to give back what belongs to
+        the thread; an error is logged.
 
     Raises TypeError and ValueError for options that cannot be. Threads are started by the first
     requests, so an application that was loaded before a fork can be used after it.
@@ -71,6 +81,7 @@ class Gateway:
         max_streams: int = 32,
         max_pending: int = 1000,
         forwarded_allow_ips: str | None = None,
+        at_thread_end: Callable[[], object] | None = None,
     ) -> None:
         if not callable(application):
             raise TypeError(f"a WSGI application is callable, {application!r} is not")
@@ -79,6 +90,7 @@ class Gateway:
         self.threads = _whole_number("threads", threads, least=1)
         self._max_body_size = _whole_number("max_body_size", max_body_size)
         self._body_memory_limit = _whole_number("body_memory_limit", body_memory_limit)
+        self._budget = MemoryBudget(self._body_memory_limit * BODIES_IN_MEMORY)
         self._stream_buffer_limit = _whole_number(
             "stream_buffer_limit", stream_buffer_limit, least=1
         )
@@ -88,7 +100,8 @@ class Gateway:
             forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
         elif not isinstance(forwarded_allow_ips, str):
             raise TypeError(f"forwarded_allow_ips must be str, not {forwarded_allow_ips!r}")
-        self._proxies = TrustedProxies(forwarded_allow_ips)
+        self.trusted_proxies = TrustedProxies(forwarded_allow_ips)
+        self._at_thread_end = at_thread_end
         self._streams: Streams | None = None
         self._shed = 0
         self._abandoned = 0
@@ -138,7 +151,10 @@ class Gateway:
             return refused.response
         except ClientLeft:
             return _nobody()
-        return reply.response(request)
+        response = reply.response(request)
+        if is_last(request):
+            response.force_close()
+        return response
 
     async def handle_expect(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """An aiohttp `expect_handler`: refuse a body before the client sends it, or ask for it."""
@@ -147,6 +163,7 @@ class Gateway:
         try:
             if request.headers.get("Expect", "").lower() != "100-continue":
                 raise _Refused(417, "Unknown expectation")
+            _check_for_body(request)
             length = request.content_length
             if length is not None and length > self._max_body_size:
                 raise _too_large()
@@ -165,7 +182,9 @@ class Gateway:
         """Receive a request and queue its call. Raises _Refused and ClientLeft."""
         if request.method == "CONNECT":
             raise _Refused(501, "CONNECT asks for a tunnel, which no WSGI application can make")
-        body = await self._receive(request) if request.body_exists else None
+        if request.version.major != 1:
+            raise _Refused(505, "The request's version of HTTP is not supported")
+        body = await self._receive(request) if _check_for_body(request) else None
         try:
             transport = request.transport
             if transport is None:
@@ -188,17 +207,17 @@ class Gateway:
 
     def _build_environ(self, request: web.BaseRequest, script_name: str) -> dict[str, Any]:
         try:
-            return build_environ(request, script_name, self._proxies)
+            return build_environ(request, script_name, self.trusted_proxies)
         except SchemeConflict:
             raise _Refused(400, "The headers that name the scheme contradict each other") from None
 
     async def _receive(self, request: web.BaseRequest) -> Body:
-        if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-            # aiohttp takes off the chunks, and leaves what is under them as it is.
-            raise _Refused(501, "The request's transfer coding is not supported")
         try:
             return await receive_body(
-                request, max_size=self._max_body_size, memory_limit=self._body_memory_limit
+                request,
+                max_size=self._max_body_size,
+                memory_limit=self._body_memory_limit,
+                budget=self._budget,
             )
         except BodyTooLarge:
             raise _too_large() from None
@@ -240,11 +259,12 @@ class Gateway:
             if streams is not None:
                 # Their loop was closed without our knowing.
                 self._let_go(streams)
-            workers = Workers(self.threads)
+            workers = Workers(self.threads, at_thread_end=self._at_thread_end)
             streams = self._streams = Streams(
                 workers,
                 limit=self._stream_buffer_limit,
                 memory=self._body_memory_limit,
+                budget=self._budget,
                 max_aside=self._max_streams,
             )
         return streams
@@ -280,6 +300,15 @@ class _Refused(Exception):
         self.response = web.Response(status=status, text=f"{text}\n", headers=headers)
         # There may be a body that was not read: what follows on the connection is uncertain.
         self.response.force_close()
+
+
+def _check_for_body(request: web.BaseRequest) -> bool:
+    try:
+        return has_body(request)
+    except FramingUnclear:
+        raise _Refused(400, "The headers leave open where the request ends") from None
+    except CodingUnsupported:
+        raise _Refused(501, "The request's transfer coding is not supported") from None
 
 
 def _too_large() -> _Refused:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
@@ -14,10 +14,12 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import translation
 
 from .auth import LoginRule
+from .body import BodyWatch
 from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
+from .framing import is_last
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .response import finish, to_aiohttp
@@ -109,13 +111,16 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
         match.headers = headers
         work = begin_work(request)
-        before = None
+        before = watch = None
         try:
             if match.language is not None or not state.is_default:
                 before = state.enter(request, match.language)
             refusal = None
             if needs_login or not gate.passes(request):
                 refusal = await refuse(request)
+            if request.can_read_body:
+                watch = BodyWatch(request)
+                watch.start()
             response = await call(request) if refusal is None else refusal
             if type(response) is not web.Response:
                 response = await _checked(response, pattern)
@@ -130,6 +135,8 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         finally:
             if before is not None:
                 state.leave(before)
+            if watch is not None:
+                watch.stop()
             work.end()
         match.headers = None
         if not headers.is_empty:
@@ -147,6 +154,9 @@ async def prepare_response(request: web.Request, response: web.StreamResponse) -
     A handler for the application's on_response_prepare. Applications that aiodjango makes have
     it; one that takes in get_aio_routes() needs it for the same.
     """
+    if is_last(request):
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"
     match = request.match_info
     if not isinstance(match, LiftedMatch) or match.headers is None:
         return

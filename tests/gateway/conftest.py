@@ -81,9 +81,8 @@ async def serve(tmp_path) -> AsyncIterator[Serve]:
 
         app.on_shutdown.append(on_shutdown)
         app.on_cleanup.append(on_cleanup)
-        runner = web.AppRunner(
-            app, access_log=None, **{"shutdown_timeout": 5.0, **(runner_options or {})}
-        )
+        defaults = {"access_log": None, "shutdown_timeout": 5.0}
+        runner = web.AppRunner(app, **{**defaults, **(runner_options or {})})
         await runner.setup()
         site: web.BaseSite
         if unix:

@@ -39,11 +39,6 @@ LISTED = [
         "RFC 9112 section 3.2.1: an empty path of an absolute-form target means /",
     ),
     (
-        r"(GET|POST) '.*#",
-        {"PATH_INFO", "QUERY_STRING"},
-        "no target has a fragment: the character is kept, as aiohttp's router sees it",
-    ),
-    (
         r"header 'Cookie: a=1\\r\\nCookie: b=2'",
         {"HTTP_COOKIE"},
         "a comma belongs to a cookie's value: cookies are joined by a semicolon",

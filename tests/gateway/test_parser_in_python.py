@@ -1,0 +1,30 @@
+"""The same attacks, where aiohttp has no extension in C and parses in Python."""
+
+import asyncio
+import os
+import sys
+
+from tests.deploy.server import ROOT
+
+ATTACKS = ["hostile", "floods", "fuzz"]
+
+
+async def test_stands_the_same_attacks(tmp_path):
+    paths = [f"tests/gateway/test_{name}.py" for name in ATTACKS]
+    environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("CI", None)  # the few cases will do
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths,
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), 100)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, output.decode()
+    assert b" passed" in output

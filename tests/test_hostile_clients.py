@@ -1,0 +1,116 @@
+"""Hostile connections to a whole site: neither Django nor a coroutine view is hurt."""
+
+import os
+
+import pytest
+from aiohttp import web
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
+from hypothesis import HealthCheck, given, settings
+
+from aiodjango import FALLBACK, get_aio_application
+from tests.conftest import require
+from tests.deploy.server import gunicorn, serve, until
+from tests.gateway.client import Client
+from tests.gateway.ground import Ground
+from tests.gateway.hostile import FAREWELL, Sent, chunked, exchange, listening_for_complaints, post
+from tests.gateway.strategies import connections
+
+CASES = 1000 if os.environ.get("CI") else 100
+
+# What Django says of clients is its own affair, and the same under any server.
+DJANGOS_OWN = ("django.request WARNING", "django.security.")
+
+
+@csrf_exempt
+def everything(request):
+    """Reads all that Django knows of a request."""
+    request.get_host()
+    read = [*request.GET.lists(), *request.POST.lists(), *request.FILES.lists()]
+    known = [request.build_absolute_uri(), request.COOKIES, request.content_type, len(request.body)]
+    return HttpResponse(repr((read, known, request.headers)))
+
+
+@csrf_exempt
+async def lifted(request: web.Request) -> web.Response:
+    body = await request.read()
+    return web.json_response([dict(request.query), str(request.url), request.host, len(body)])
+
+
+urlpatterns = [path("a/b", lifted), path("A", lifted), re_path("", everything)]
+
+
+@pytest.fixture
+async def attacked(settings, monkeypatch):
+    monkeypatch.setattr("aiodjango.body.WATCH_INTERVAL", 0.005)
+    settings.ROOT_URLCONF = __name__
+    settings.ALLOWED_HOSTS = ["test"]
+    with listening_for_complaints(but=DJANGOS_OWN) as complaints:
+        app = get_aio_application(get_wsgi_application())
+        runner = web.AppRunner(app, lingering_time=0.01)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            async with Client("127.0.0.1", runner.addresses[0][1]) as friend:
+                yield (ground := Ground(runner, app[FALLBACK], complaints, friend))
+        finally:
+            await runner.cleanup()
+        ground.raise_if_anything_was_lost()
+
+
+@pytest.mark.timeout(300)  # for all the cases, on a machine that is busy
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(hostile=connections)
+async def test_whatever_is_sent(attacked, hostile):
+    await attacked.attack(hostile)
+
+
+class TestCoroutineView:
+    """What holds for the fallback holds for a coroutine view."""
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            pytest.param([chunked(b"3\r\nabcd\r\n", path=b"/A")], id="chunks"),
+            # aiohttp's parser in C notices, and tells nobody.
+            pytest.param([chunked(b"", path=b"/A"), b"not a chunk\r\n"], id="chunks, later"),
+            pytest.param(
+                [post(b"Content-Encoding: gzip\r\nContent-Length: 3\r\n", b"abc", path=b"/A")],
+                id="coding",
+            ),
+        ],
+    )
+    async def test_malformed_body_is_the_clients_fault(self, attacked, pieces):
+        [outcome] = await attacked.attack(Sent([*pieces, FAREWELL]))
+        assert outcome.statuses == [400]
+
+    async def test_client_that_leaves_is_no_error(self, attacked):
+        body = post(b"Content-Length: 9\r\n", b"abc", path=b"/A")
+        await attacked.attack(Sent([body], "abort"), Sent([body], "close"))
+
+    async def test_connection_ends_with_a_chunked_request(self, attacked):
+        data = chunked(b"0\r\nCookie: a=b\r\n\r\n", path=b"/A")
+        [outcome] = await attacked.attack(Sent([data, FAREWELL]))
+        assert outcome.statuses == [200]
+        assert b"\r\nConnection: close\r\n" in outcome.received
+
+
+async def test_log_of_gunicorn_is_spared(tmp_path):
+    require(module="gunicorn")
+    odd = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \xff\r\nConnection: close\r\n\r\n"
+    command = gunicorn("--bind=fd://{fd}", "--access-logfile=-")
+    with serve(command, tmp_path / "log") as server:
+        await server.workers()
+        for data in (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", odd):
+            _, received, _ = await exchange(server.address, Sent([data]))
+            assert received.startswith(b"HTTP/1.")
+        lines = await until(lambda: [x for x in server.output().splitlines() if r"\udcff" in x])
+    assert len(lines) == 1
+    assert "[INFO] Malformed request from 127.0.0.1: " in server.output()
+    assert "Traceback" not in server.output()
