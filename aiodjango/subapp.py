@@ -59,7 +59,8 @@ def setup(
     :param app: may have routes already, and get more later.
     :param wsgi: the WSGI application that answers what no route takes; None for Django's
         ``get_wsgi_application()``.
-    :param include_static: serve STATIC_ROOT at STATIC_URL from the event loop.
+    :param include_static: serve STATIC_ROOT at STATIC_URL from the event loop; see the page on
+        static and media files.
     :param urlconf: where the coroutine views come from, and what ``reverse()`` reads in them:
         dotted path, module or list of patterns; None for ROOT_URLCONF.
     :param preserve_order: leave to Django each path that a sync pattern takes before the coroutine
@@ -113,8 +114,8 @@ def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
 def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> FallbackMiddleware:
     """Return an aiohttp middleware that passes to Django what no route takes.
 
-    Append its ``cleanup_ctx`` to the application's, so that its threads end with the application, and
-    its ``shutdown`` to the application's ``on_shutdown``, so that streams end when that begins.
+    Append its ``cleanup_ctx`` to the application's, so that its threads end with the application,
+    and its ``shutdown`` to the application's ``on_shutdown``, so that streams end when that begins.
 
     :param wsgi: the WSGI application.
     :param fallback_options: the options of the fallback, as ``threads=16``.
