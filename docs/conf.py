@@ -13,6 +13,8 @@ version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "**/.pytest_cache"]
+# Docstrings have names and code in single backticks.
+default_role = "code"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 highlight_language = "python"

@@ -1,19 +1,47 @@
-"""What the documentation says of options is what they are."""
+"""What the documentation says of names, options, settings, commands and checks is what they are."""
 
+import importlib
 import inspect
 import re
+from functools import reduce
 from pathlib import Path
 
+import pytest
+from django.core.management import call_command, load_command_class
+from django.core.management.base import BaseCommand
+
+import aiodjango
+import aiodjango.test
+import pytest_aiodjango
+from aiodjango.database import orm_thread_count
 from aiodjango.gateway import Gateway
+from aiodjango.setting import load_aio_application
+from aiodjango.watch import watch_interval
 
 UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.rst"))
+REFERENCE = ROOT / "docs" / "reference.rst"
+SOURCE = "".join(path.read_text() for path in sorted((ROOT / "aiodjango").rglob("*.py")))
+CHECK = r"aiodjango\.[EW]\d{3}"
 
 
-def documented_defaults():
-    page = (ROOT / "docs" / "fallback.rst").read_text()
-    rows = re.findall(r"^   \* - ``(\w+)``\n     - (.+)\n", page, re.MULTILINE)
-    return {name: as_number(text) for name, text in rows}
+def section(page, title):
+    """The text under a title, until the next title of any kind."""
+    text = page.read_text()
+    start = re.search(rf"^{re.escape(title)}\n([=~-])\1+\n", text, re.MULTILINE)
+    assert start, f"{page.name} has no {title!r}"
+    rest = text[start.end() :]
+    end = re.search(r"^.+\n([=~-])\1{2,}\n", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def rows(text):
+    """The first two cells of a table's rows whose first one is a literal."""
+    found = re.findall(r"^   \* - (?:manage\.py )?``(.+)``\n     - (.+)\n", text, re.MULTILINE)
+    names = [name for name, _ in found]
+    assert len(set(names)) == len(names)
+    return dict(found)
 
 
 def as_number(text):
@@ -21,18 +49,195 @@ def as_number(text):
     return int(number) * UNITS.get(unit, 1) if number.isdecimal() else text
 
 
-def test_every_option_of_the_fallback_is_documented_with_its_default():
+# ---- Names ----
+
+
+def test_the_names_of_the_package_are_in_the_reference():
+    names = re.findall(r"^\.\. (?:autofunction|data):: (\w+)$", REFERENCE.read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(aiodjango.__all__)
+
+
+def test_the_names_for_tests_are_in_the_reference():
+    names = re.findall(r"^\.\. autoclass:: aiodjango\.test\.(\w+)", REFERENCE.read_text(), re.M)
+    assert sorted(names) == sorted(aiodjango.test.__all__)
+
+
+@pytest.mark.parametrize("page", [REFERENCE, ROOT / "docs" / "testing.rst"], ids=lambda p: p.stem)
+def test_the_fixtures_are_documented(page):
+    source = inspect.getsource(pytest_aiodjango)
+    fixtures = re.findall(r"@pytest\.fixture\ndef ([a-z]\w+)\(", source)
+    assert len(fixtures) == 2
+    assert {name for name in fixtures if f"``{name}``" in page.read_text()} == set(fixtures)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_names_that_a_page_refers_to_exist(page):
+    module = "aiodjango"
+    found = re.compile(
+        r"^\.\. currentmodule:: (.+)$"
+        r"|:(?:func|class|meth|data):`[~!]?([\w.]+)`"
+        r"|^\.\. auto(?:function|class):: ([\w.]+)",
+        re.MULTILINE,
+    )
+    for current, role, directive in found.findall(page.read_text()):
+        module = current or module
+        name = role or directive
+        if name:
+            resolve(name if name.startswith("aiodjango.") else f"{module}.{name}")
+
+
+def resolve(dotted):
+    """Import what a dotted name stands for. Raises ImportError or AttributeError."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            # Of the name itself, or of a module in front of it: the rest are attributes.
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+        else:
+            return reduce(getattr, parts[count:], module)
+    raise ModuleNotFoundError(dotted)
+
+
+def test_a_name_that_does_not_exist_is_found_out():
+    with pytest.raises(AttributeError, match="set_up"):
+        resolve("aiodjango.set_up")
+    with pytest.raises(AttributeError, match="nowhere"):
+        resolve("aiodjango.nowhere.function")
+
+
+# ---- Options ----
+
+
+def fallback_options():
     parameters = list(inspect.signature(Gateway).parameters.values())[1:]
     defaults = {parameter.name: parameter.default for parameter in parameters}
     del defaults["at_thread_end"]  # the fallback's own
-    documented = documented_defaults()
+    return defaults
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (ROOT / "docs" / "fallback.rst", "Options"),
+        (REFERENCE, "Options of the fallback"),
+    ],
+    ids=["fallback", "reference"],
+)
+def test_every_option_of_the_fallback_is_documented_with_its_default(page, title):
+    defaults = fallback_options()
+    documented = {name: as_number(text) for name, text in rows(section(page, title)).items()}
     assert documented.pop("forwarded_allow_ips") == "``$FORWARDED_ALLOW_IPS`` or ``127.0.0.1,::1``"
     assert defaults.pop("forwarded_allow_ips") is None
     assert documented == defaults
 
 
-def test_the_checks_that_exist_are_the_documented_ones():
-    source = "".join(path.read_text() for path in (ROOT / "aiodjango").rglob("*.py"))
-    existing = re.findall(r'id="(aiodjango\.[EW]\d{3})"', source)
-    page = (ROOT / "docs" / "checks.rst").read_text()
-    assert sorted(existing) == re.findall(r"``(aiodjango\.[EW]\d{3})``", page)
+def test_every_option_of_the_fallback_is_explained_in_the_source():
+    explained = re.findall(r"^([a-z_]+)\n    ", inspect.getdoc(Gateway), re.MULTILINE)
+    assert explained == [*fallback_options(), "at_thread_end"]
+
+
+@pytest.mark.parametrize("name", ["setup", "get_aio_subapp", "get_aio_routes"])
+def test_every_parameter_of_an_entry_point_is_documented(name):
+    function = getattr(aiodjango, name)
+    documented = re.findall(r"^:param (\w+):", inspect.getdoc(function), re.MULTILINE)
+    assert documented == list(inspect.signature(function).parameters)
+
+
+def test_an_application_takes_the_parameters_of_setup():
+    _, *of_setup = inspect.signature(aiodjango.setup).parameters.values()
+    assert list(inspect.signature(aiodjango.get_aio_application).parameters.values()) == of_setup
+
+
+# ---- Settings ----
+
+
+def test_every_setting_is_documented_with_its_default(settings):
+    defaults = {
+        "AIO_APPLICATION": load_aio_application(),
+        "AIO_ORM_THREADS": orm_thread_count(),
+        "AIO_WATCH_INTERVAL": watch_interval(),
+    }
+    assert not any(hasattr(settings, name) for name in defaults)
+    assert set(re.findall(r'getattr\(settings, "(AIO_\w+)"', SOURCE)) == set(defaults)
+    documented = rows(section(REFERENCE, "Settings"))
+    assert documented.pop("AIO_APPLICATION") == "not set"
+    assert defaults.pop("AIO_APPLICATION") is None
+    assert documented == {name: str(default) for name, default in defaults.items()}
+
+
+# ---- Commands ----
+
+
+def options(command):
+    """The options of a command's parser."""
+    parser = command.create_parser("manage.py", "command")
+    return {text for action in parser._actions for text in action.option_strings}
+
+
+def own_options(name):
+    """Those that neither every command has nor Django's of that name."""
+    command = load_command_class("aiodjango", name)
+    base = type(command).__base__
+    others = BaseCommand() if base is BaseCommand else base()
+    return options(command) - options(others)
+
+
+def test_the_commands_are_documented_with_their_options():
+    folder = ROOT / "aiodjango" / "management" / "commands"
+    names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    documented = {
+        name.removeprefix("manage.py "): set(re.findall(r"``(--\w+)``", cell))
+        for name, cell in rows(section(REFERENCE, "Commands")).items()
+    }
+    assert documented == {name: own_options(name) for name in names}
+
+
+def test_the_options_of_runserver_are_documented():
+    text = section(ROOT / "docs" / "runserver.rst", "Options")
+    documented = set(re.findall(r"``(--?\w[\w-]*)``", text))
+    assert documented <= options(load_command_class("aiodjango", "runserver"))
+    assert own_options("runserver") <= documented
+
+
+def test_the_options_of_aioroutes_are_documented(capsys):
+    text = section(ROOT / "docs" / "checks.rst", "``manage.py aioroutes``")
+    documented = dict(re.findall(r"^\.\. option:: (--\w+) \{(.+)\}$", text, re.MULTILINE))
+    command = load_command_class("aiodjango", "aioroutes")
+    parser = command.create_parser("manage.py", "aioroutes")
+    choices = {
+        action.option_strings[0]: ",".join(action.choices)
+        for action in parser._actions
+        if set(action.option_strings) & own_options("aioroutes")
+    }
+    assert documented == choices
+    for form in documented["--format"].split(","):
+        call_command("aioroutes", format=form)
+        assert capsys.readouterr().out
+
+
+# ---- Checks and logs ----
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "docs" / "checks.rst", REFERENCE], ids=lambda page: page.stem
+)
+def test_the_checks_that_exist_are_the_documented_ones(page):
+    existing = re.findall(rf'id="({CHECK})"', SOURCE)
+    text = section(page, "System checks")
+    assert re.findall(rf"^   \* - ``({CHECK})``", text, re.MULTILINE) == sorted(existing)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_checks_that_a_page_names_exist(page):
+    named = set(re.findall(rf"{CHECK}", page.read_text()))
+    assert named <= set(re.findall(rf'id="({CHECK})"', SOURCE))
+
+
+def test_the_loggers_are_documented():
+    own = set(re.findall(r'getLogger\("(aiodjango[\w.]*)"\)', SOURCE))
+    documented = {name for name in rows(section(REFERENCE, "Loggers")) if "," not in name}
+    assert documented == own
