@@ -29,7 +29,7 @@ demo: $(VENV)/installed
 	@exec $(BIN)/python manage.py runserver $(ADDRESS)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-lint
 	$(BIN)/python -m ruff check

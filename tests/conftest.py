@@ -2,7 +2,8 @@
 
 A test that needs something a machine may lack (a browser, a server) skips with a reason that begins
 with "needs ", best by `require()`. With CI set in the environment such a skip is a failure: a
-machine that is set up to run everything cannot quietly run less.
+machine that is set up to run everything cannot quietly run less. There, tests that can be as thorough
+as one likes are, unless FEW_CASES is set as well.
 """
 
 import importlib.util
@@ -12,6 +13,9 @@ import shutil
 import pytest
 
 from aiodjango.database import close_orm_threads
+
+# Whether to try thousands of cases where a hundred will do while one works.
+THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")
 
 
 def require(*, program: str | None = None, module: str | None = None) -> str:

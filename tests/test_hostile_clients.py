@@ -1,7 +1,5 @@
 """Hostile connections to a whole site: neither Django nor a coroutine view is hurt."""
 
-import os
-
 import pytest
 from aiohttp import web
 from django.core.wsgi import get_wsgi_application
@@ -11,14 +9,14 @@ from django.views.decorators.csrf import csrf_exempt
 from hypothesis import HealthCheck, given, settings
 
 from aiodjango import FALLBACK, get_aio_application
-from tests.conftest import require
+from tests.conftest import THOROUGH, require
 from tests.deploy.server import gunicorn, serve, until
 from tests.gateway.client import Client
 from tests.gateway.ground import Ground
 from tests.gateway.hostile import FAREWELL, Sent, chunked, exchange, listening_for_complaints, post
 from tests.gateway.strategies import connections
 
-CASES = 1000 if os.environ.get("CI") else 100
+CASES = 1000 if THOROUGH else 100
 
 # What Django says of clients is its own affair, and the same under any server.
 DJANGOS_OWN = ("django.request WARNING", "django.security.")

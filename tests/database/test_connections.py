@@ -1,19 +1,18 @@
 """How the connections of the ORM threads are opened, kept, checked and closed: as Django's are."""
 
 import asyncio
-import os
 import resource
 import time
 
 import pytest
 
 from aiodjango.ormthread import PAUSE
-from tests.conftest import require
+from tests.conftest import THOROUGH, require
 from tests.deploy.server import DEADLINE
 
 THREADS = 4
 EVERY = 3 * THREADS  # so many requests at once use every thread
-MANY = 5000 if os.environ.get("CI") else 500  # WebSockets
+MANY = 5000 if THOROUGH else 500  # WebSockets
 
 
 async def until(condition):

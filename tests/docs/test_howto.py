@@ -106,6 +106,7 @@ async def test_chat_refuses_guests(client, db):
             pass
 
 
+@pytest.mark.django_db(transaction=True)  # a consumer looks after the connections of its thread
 async def test_consumer_and_view_share_a_channel_layer(settings):
     require(module="channels")
     from docs.howto.channels import consumers, layer

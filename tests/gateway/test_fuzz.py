@@ -1,14 +1,13 @@
 """Thousands of hostile connections to one server: nothing they send hurts it, or deceives it."""
 
-import os
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.conftest import THOROUGH
 from tests.gateway.ground import ground
 from tests.gateway.strategies import connections
 
-CASES = 5000 if os.environ.get("CI") else 300
+CASES = 5000 if THOROUGH else 300
 
 
 @pytest.fixture

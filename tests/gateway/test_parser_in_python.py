@@ -12,7 +12,7 @@ ATTACKS = ["hostile", "floods", "fuzz"]
 async def test_stands_the_same_attacks(tmp_path):
     paths = [f"tests/gateway/test_{name}.py" for name in ATTACKS]
     environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(ROOT)}
-    environment.pop("CI", None)  # the few cases will do
+    environment["FEW_CASES"] = "1"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths,
         cwd=ROOT,
