@@ -1,11 +1,13 @@
 """Settings of the example site.
 
 They suit a laptop. Before a site like this faces the internet: EXAMPLE_DEBUG=0, a secret key of
-its own, its host names, `manage.py collectstatic` and `manage.py check --deploy`.
+its own, its host names, `manage.py collectstatic` and `manage.py check --deploy`. With several
+processes it needs DATABASE_URL and REDIS_URL as well. example/deploy has all of it.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent
 
@@ -54,10 +56,30 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": {
+
+def postgresql(url: str) -> dict[str, Any]:
+    """The database that a URL names, as the database's own tools understand it."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", ""),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "OPTIONS": parts,  # sslmode and the like
+        # A connection is kept for the next request, and looked at before it is used again.
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def sqlite(path: str | Path) -> dict[str, Any]:
+    return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ.get("EXAMPLE_DATABASE", BASE_DIR / "db.sqlite3"),
+        "NAME": path,
         "OPTIONS": {
             # Several threads write. With a write-ahead log they do not stop those that read, and
             # an immediate transaction waits for its turn instead of failing half-way.
@@ -65,21 +87,32 @@ DATABASES = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
         },
-    },
-}
+    }
+
+
+if "DATABASE_URL" in os.environ:
+    DATABASES = {"default": postgresql(os.environ["DATABASE_URL"])}
+else:
+    DATABASES = {"default": sqlite(os.environ.get("EXAMPLE_DATABASE", BASE_DIR / "db.sqlite3"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Where the processes of the site meet. Without it there is one process, which needs no meeting.
+REDIS_URL = os.environ.get("REDIS_URL", "")
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
 ]
+# Without DEBUG the site is behind https, and its cookies go no other way.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "chat:rooms"
 LOGOUT_REDIRECT_URL = "chat:rooms"
 
 # Relative, so that it follows the site to wherever it is mounted (/static/ or /site/static/).
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "build" / "static"  # for `manage.py collectstatic`, without DEBUG
+# Where `manage.py collectstatic` puts them, for sites without DEBUG.
+STATIC_ROOT = os.environ.get("EXAMPLE_STATIC_ROOT", BASE_DIR / "build" / "static")
 
 TIME_ZONE = "UTC"
 USE_TZ = True

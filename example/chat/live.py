@@ -1,25 +1,32 @@
 """The live half: coroutine views. Each gets an aiohttp request and gives an aiohttp response."""
 
 import asyncio
+import datetime
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import DatabaseError
 from django.shortcuts import aget_object_or_404
+from django.utils import timezone
 
-from aiodjango import aget_user
+from aiodjango import aget_user, django_context
 
 from .broadcast import Subscription, broadcast
 from .forms import MessageForm
 from .history import PAGE_SIZE, as_page, select_page
 from .models import Message, Room
-from .presence import presence
+from .presence import Presence
+
+logger = logging.getLogger(__name__)
 
 FEED = "feed"  # the channel of everything that happens in any room
 HEARTBEAT = 20  # seconds between signs of life, which find connections that died unnoticed
 PATIENCE = 10  # seconds that a reader may keep us waiting before it is let go
+RECENTLY = datetime.timedelta(minutes=1)  # longer than it takes to miss a process
 
 
 def room_channel(slug: str) -> str:
@@ -55,12 +62,12 @@ async def socket(request: web.Request, slug: str) -> web.WebSocketResponse:
     name = user.get_username()  # "" for a guest
 
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=64 * 1024)
-    await ws.prepare(request)
+    # First: once the browser knows that it's connected, it must not miss anything.
     async with broadcast.subscribe(room_channel(slug)) as events:
+        await ws.prepare(request)
         sending = asyncio.create_task(send_events(request, ws, events))
         presence.enter(slug, name)
         try:
-            await announce_presence(slug)
             async for message in ws:
                 if message.type is not WSMsgType.TEXT:
                     break
@@ -70,7 +77,6 @@ async def socket(request: web.Request, slug: str) -> web.WebSocketResponse:
         finally:
             sending.cancel()
             presence.leave(slug, name)
-            await announce_presence(slug)
     return ws
 
 
@@ -125,15 +131,14 @@ async def say(
         await send_error(ws, " ".join(problems), content.get("ref"))
         return
     # A browser that lost its connection may say the same thing again: `ref` tells.
-    message, created = await Message.objects.select_related("room", "author").aget_or_create(
+    message, _ = await Message.objects.select_related("room", "author").aget_or_create(
         author=user,
         ref=form.cleaned_data["ref"],
         defaults={"room": room, "text": form.cleaned_data["text"]},
     )
-    if created:
-        await announce_message(message)
-    else:
-        await ws.send_json(message.as_dict())
+    # Announced again too: the process that has stored it may have died before it told anybody.
+    # Browsers know a message by its id.
+    await announce_message(message)
 
 
 async def announce_typing(room: Room, user: AbstractBaseUser) -> None:
@@ -142,15 +147,33 @@ async def announce_typing(room: Room, user: AbstractBaseUser) -> None:
 
 
 async def announce_message(message: Message) -> None:
+    for channel, event in message_events(message):
+        await broadcast.publish(channel, event)
+
+
+def message_events(message: Message) -> list[tuple[str, str]]:
+    """Where a message is announced, and how."""
     event = message.as_dict()
-    await broadcast.publish(room_channel(message.room.slug), json.dumps(event))
-    await broadcast.publish(FEED, feed_event(event, message.id))
+    return [
+        (room_channel(message.room.slug), json.dumps(event)),
+        (FEED, feed_event(event, message.id)),
+    ]
 
 
-async def announce_presence(slug: str) -> None:
-    event = presence_event(slug)
-    await broadcast.publish(room_channel(slug), json.dumps(event))
-    await broadcast.publish(FEED, feed_event(event))
+async def announce_latest() -> None:
+    """A process is gone without a word. What it stored last may not have been announced."""
+    latest = Message.objects.filter(sent__gt=timezone.now() - RECENTLY)
+    try:
+        async with django_context():  # this is called from no view
+            async for message in latest.select_related("room", "author"):
+                for channel, event in message_events(message):
+                    broadcast.publish_here(channel, event)
+                await asyncio.sleep(0)  # whoever listens gets a turn to take it
+    except DatabaseError:
+        logger.exception("The latest messages could not be announced again.")
+
+
+# ---- Who is where ----
 
 
 def presence_event(slug: str) -> dict[str, Any]:
@@ -160,6 +183,16 @@ def presence_event(slug: str) -> dict[str, Any]:
         "people": presence.people(slug),
         "guests": presence.guests(slug),
     }
+
+
+def announce_presence(slug: str) -> None:
+    """Tell the browsers of this process. Each process learns of changes, and tells its own."""
+    event = presence_event(slug)
+    broadcast.publish_here(room_channel(slug), json.dumps(event))
+    broadcast.publish_here(FEED, feed_event(event))
+
+
+presence = Presence(broadcast, on_change=announce_presence, on_loss=announce_latest)
 
 
 # ---- The feed of all rooms, as server-sent events ----

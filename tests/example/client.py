@@ -16,7 +16,7 @@ Socket = aiohttp.ClientWebSocketResponse
 async def csrf_token(client: Client, path: str) -> str:
     """Load a page that has a form; return the token in its cookie."""
     async with client.get(path) as page:
-        assert page.status == 200, path
+        assert page.status == 200, (path, page.status, await page.text())
     return client.cookie_jar.filter_cookies(page.url)["csrftoken"].value
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import require
 from tests.example.client import Client, log_in
 from tests.example.server import DEADLINE, EMBEDDED, GUNICORN, Server, manage
+from tests.postgres import postgres  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,8 @@ def serve(command: tuple[str, ...], demo_database: Path, folder: Path) -> Iterat
     except BaseException:
         server.kill()
         raise
-    server.stop()
+    if server.is_running:  # a test may have ended it
+        server.stop()
 
 
 @pytest.fixture(scope="module")

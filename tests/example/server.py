@@ -25,24 +25,25 @@ EMBEDDED = ("-m", "example.embedded", "--port={port}")
 LISTENING = re.compile(r"(?:Listening at|Running on) ?:? http://127\.0\.0\.1:(\d+)")
 
 
-def environment(database: Path) -> dict[str, str]:
-    """The environment of a process that runs the example on a database of its own."""
+def environment(database: Path | None = None, **variables: str) -> dict[str, str]:
+    """The environment of a process that runs the example: on an SQLite database, or as it says."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "example.settings",
-        "EXAMPLE_DATABASE": str(database),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
+        **({"EXAMPLE_DATABASE": str(database)} if database else {}),
+        **variables,
     }
 
 
-def manage(database: Path, *arguments: str) -> str:
+def manage(database: Path | None, *arguments: str, **variables: str) -> str:
     """Run manage.py and return what it printed."""
     command = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment(database),
+        env=environment(database, **variables),
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -64,6 +65,10 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
 
     def start(self) -> None:
         with self.log.open("wb") as output:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import require
+from tests.example.browser import OPTIONS
 from tests.example.conftest import serve
 from tests.example.server import DEADLINE, GUNICORN, Server
 
@@ -16,14 +17,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 pytestmark = pytest.mark.browser
 
 PHONE = {"viewport": {"width": 375, "height": 667}, "is_mobile": True, "has_touch": True}
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 @pytest.fixture(scope="module")

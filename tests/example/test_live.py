@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import socket as sockets
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from example.chat.broadcast import Broadcast
 from tests.example.client import Client, feed_until, hear, log_in, post_form, say
 from tests.example.conftest import serve
 from tests.example.server import DEADLINE, GUNICORN, Server
+
+REF = "5e1f1c52-6f3a-4b0e-9a53-0b7c4b8b2f11"
 
 # ---- The history ----
 
@@ -145,11 +146,11 @@ async def test_the_same_message_sent_twice_is_said_once(admin: Client):
         ('{"type": "message", "text": "no ref"}', "This field is required."),
         ('{"type": "message", "text": "x", "ref": "y"}', "Enter a valid UUID."),
         (
-            json.dumps({"type": "message", "text": " \n ", "ref": str(uuid.uuid4())}),
+            json.dumps({"type": "message", "text": " \n ", "ref": REF}),
             "This field is required.",
         ),
         (
-            json.dumps({"type": "message", "text": "a" * 2001, "ref": str(uuid.uuid4())}),
+            json.dumps({"type": "message", "text": "a" * 2001, "ref": REF}),
             "Ensure this value has at most 2000 characters (it has 2001).",
         ),
     ],
@@ -251,7 +252,6 @@ async def test_a_server_that_stops_says_goodbye(
             await feed.read()  # ends without an error: the last chunk came
         await stopping
         assert asyncio.get_running_loop().time() - began < 10
-        server.start()  # for the end of the fixture
 
 
 async def test_a_broadcast_lets_go_of_who_is_too_slow():
@@ -273,6 +273,18 @@ async def test_a_broadcast_that_closes_ends_every_subscription():
         await asyncio.sleep(0)  # it waits now
         broadcast.close()
         assert await waiting == "the end"
-    async with broadcast.subscribe("room") as events:  # and it can be used again
+    async with broadcast.subscribe("room") as events:  # too late
+        assert await anext(events, "the end") == "the end"
+    async with broadcast.running(), broadcast.subscribe("room") as events:  # a server begins again
+        await broadcast.publish("room", "hello")
+        assert await anext(events) == "hello"
+
+
+async def test_an_interrupted_broadcast_can_be_listened_to_again():
+    broadcast = Broadcast()
+    async with broadcast.subscribe("room") as events:
+        broadcast.interrupt()
+        assert [event async for event in events] == []
+    async with broadcast.subscribe("room") as events:
         await broadcast.publish("room", "hello")
         assert await anext(events) == "hello"

@@ -179,7 +179,10 @@ function showBeginning() {
 // ---- The connection ----
 
 let caughtUp = false;
-let lastSeen = 0; // everything up to this id has been shown
+let lastSeen = 0; // the highest id that has been shown
+// Ids are given out in order, but messages of several processes need not come in that order: the
+// history is asked from a little before the last one. What is shown already is not shown again.
+const OVERLAP = 100;
 
 function showPage(page) {
   for (const message of page.messages) {
@@ -190,10 +193,12 @@ function showPage(page) {
 
 // The WebSocket is open before the history is asked, so nothing falls between the two.
 async function catchUp() {
+  let after = Math.max(0, lastSeen - OVERLAP);
   let page;
   do {
-    page = await fetchPage("after", lastSeen);
+    page = await fetchPage("after", after);
     showPage(page);
+    after = page.messages.at(-1)?.id ?? after;
   } while (page.more);
   caughtUp = true;
 }
@@ -213,6 +218,8 @@ function showStatus(text, { detail = "", canRetry = false } = {}) {
 const handlers = {
   async onOpen() {
     clearInterval(countdown);
+    // Even what the history may have: if its server died over it, the others haven't heard of it.
+    for (const [ref, { text }] of unsent) connection.send({ type: "message", ref, text });
     try {
       await catchUp();
     } catch {
@@ -221,7 +228,6 @@ const handlers = {
     }
     connection.settle();
     showStatus("");
-    for (const [ref, { text }] of unsent) connection.send({ type: "message", ref, text });
   },
 
   onLost(wait) {

@@ -1,11 +1,9 @@
-"""Tell every open connection that listens to a channel what has happened.
-
-This one reaches the connections of its own process. A site with several worker processes needs
-the same two methods, `publish` and `subscribe`, on top of something they share, such as Redis.
-"""
+"""Broadcast within one process."""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +15,8 @@ BACKLOG = 100
 class Subscription:
     """The events of one channel, for one reader, from the moment `async with` is entered.
 
-    The iteration ends when the reader is too slow or when the server shuts down.
+    The iteration ends when events are missing, since the reader is too slow or the way from the
+    other processes was interrupted, and when the server shuts down.
     """
 
     def __init__(self, subscribers: set["Subscription"], backlog: int) -> None:
@@ -66,19 +65,36 @@ class Broadcast:
     def __init__(self, backlog: int = BACKLOG) -> None:
         self._backlog = backlog
         self._channels: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self.closed = False
 
     async def publish(self, channel: str, event: str) -> None:
+        """Tell all listeners of the channel, in whatever process they are."""
+        self.publish_here(channel, event)
+
+    def publish_here(self, channel: str, event: str) -> None:
+        """Tell the listeners in this process."""
         for subscription in tuple(self._channels[channel]):
             subscription.offer(event)
 
     def subscribe(self, channel: str) -> Subscription:
-        return Subscription(self._channels[channel], self._backlog)
+        subscription = Subscription(self._channels[channel], self._backlog)
+        if self.closed:
+            subscription.end()
+        return subscription
 
-    def close(self) -> None:
-        """End every subscription, for a server that shuts down."""
+    def interrupt(self) -> None:
+        """End every subscription, as events are missing. Who listens has to begin again."""
         for subscribers in self._channels.values():
             for subscription in tuple(subscribers):
                 subscription.end()
 
+    def close(self) -> None:
+        """The server shuts down: end every subscription, and at once what comes later."""
+        self.closed = True
+        self.interrupt()
 
-broadcast = Broadcast()
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What has to go on while the server runs: in a single process, nothing."""
+        self.closed = False
+        yield
