@@ -2,8 +2,8 @@
 
 A test that needs something a machine may lack (a browser, a server) skips with a reason that begins
 with "needs ", best by `require()`. With CI set in the environment such a skip is a failure: a
-machine that is set up to run everything cannot quietly run less. There, tests that can be as thorough
-as one likes are, unless FEW_CASES is set as well.
+machine that is set up to run everything cannot quietly run less. There, tests that can be as
+thorough as one likes are, unless FEW_CASES is set as well.
 """
 
 import importlib.util
