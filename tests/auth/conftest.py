@@ -11,6 +11,7 @@ from django.test import Client
 
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads, run_in_django
+from tests.browser import page  # noqa: F401
 from tests.lifted import complete
 
 

@@ -5,16 +5,10 @@ from aiohttp import web
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from tests.conftest import require
 from tests.lifted import lifted
-
-require(module="playwright")
-
-from playwright.async_api import async_playwright  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 # Each returns what the page itself learns.
 SOCKET = """url => new Promise(resolve => {
@@ -39,17 +33,6 @@ SANDBOXED = """([url, fetching]) => new Promise(resolve => {
     onmessage = event => resolve(event.data);
     document.body.append(frame);
 })"""
-
-
-@pytest.fixture
-async def page():
-    chromium = require(program="chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
-        page = await browser.new_page()
-        page.set_default_timeout(30_000)
-        yield page
-        await browser.close()
 
 
 @pytest.fixture

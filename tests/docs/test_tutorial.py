@@ -8,10 +8,10 @@ import signal
 import aiohttp
 import pytest
 
+from tests.browser import chromium
 from tests.conftest import require
 from tests.deploy.server import DEADLINE, Server
 from tests.docs.reader import DOCS, PASSWORD, Reader, read_page
-from tests.example.browser import OPTIONS
 
 TITLES = [
     "1. A plain Django project",
@@ -168,14 +168,11 @@ def test_its_tests_pass(reader):
 @pytest.mark.browser
 async def test_two_windows_of_a_browser(reader):
     """What the other tests can't see: that the page's script does its part."""
-    require(module="playwright")
-    chromium = require(program="chromium")
-    from playwright.async_api import async_playwright, expect
-
     url = f"http://127.0.0.1:{reader.read(TITLES[6]).address}"
-    expect.set_options(timeout=DEADLINE * 1000)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+    async with chromium() as browser:
+        from playwright.async_api import expect
+
+        expect.set_options(timeout=DEADLINE * 1000)
         one, other = [await (await browser.new_context()).new_page() for _ in range(2)]
         await other.goto(url)
         await one.goto(url)
@@ -187,7 +184,6 @@ async def test_two_windows_of_a_browser(reader):
         await one.keyboard.press("Enter")
         await expect(other.locator("li").first).to_have_text("From a window (ann)")
         await expect(one.locator("li").first).to_have_text("From a window (ann)")
-        await browser.close()
 
 
 async def test_production(reader):

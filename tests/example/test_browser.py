@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import OPTIONS
 from tests.conftest import require
-from tests.example.browser import OPTIONS
 from tests.example.conftest import serve
 from tests.example.server import DEADLINE, GUNICORN, Server
 

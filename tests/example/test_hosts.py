@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from tests.browser import chromium
 from tests.conftest import require
 from tests.deploy.server import is_alive, until
-from tests.example.browser import OPTIONS
 from tests.example.client import Client, csrf_token, feed_until, log_in
 from tests.example.hosts import Deployment, Host, running_deployment
 from tests.example.server import DEADLINE
@@ -226,26 +226,18 @@ async def test_cookies_are_for_https_alone(deployment: Deployment, admin: Client
 @asynccontextmanager
 async def browser_page(deployment: Deployment) -> AsyncIterator[object]:
     """Chromium, in the lobby as admin."""
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=require(program="chromium"), args=OPTIONS
-        )
-        try:
-            page = await browser.new_page(ignore_https_errors=True)
-            page.set_default_timeout(DEADLINE * 1000)
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            await page.goto(f"{deployment.url}/login/?next=/rooms/lobby/")
-            await page.get_by_label("Username").fill("admin")
-            await page.get_by_label("Password").fill("admin")
-            await page.get_by_role("button", name="Log in").click()
-            await page.locator("#people-list .name").wait_for(state="attached")
-            yield page
-            assert errors == []
-        finally:
-            await browser.close()
+    async with chromium() as browser:
+        page = await browser.new_page(ignore_https_errors=True)
+        page.set_default_timeout(DEADLINE * 1000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        await page.goto(f"{deployment.url}/login/?next=/rooms/lobby/")
+        await page.get_by_label("Username").fill("admin")
+        await page.get_by_label("Password").fill("admin")
+        await page.get_by_role("button", name="Log in").click()
+        await page.locator("#people-list .name").wait_for(state="attached")
+        yield page
+        assert errors == []
 
 
 async def wait_for_texts(page, wanted: list[str]) -> None:
@@ -302,7 +294,6 @@ async def test_a_killed_worker_loses_nothing(deployment: Deployment, admin: Clie
 
 @pytest.mark.browser
 async def test_a_browser_outlives_its_worker(deployment: Deployment, admin: Client):
-    require(module="playwright")
     async with everywhere(deployment, admin) as visitors:
         before = connections_by_worker(deployment)
         async with browser_page(deployment) as page:

@@ -5,16 +5,10 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from tests.conftest import require
 from tests.files.conftest import site
-
-require(module="playwright")
-
-from playwright.async_api import async_playwright  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SCRIPT = "window.ran = (window.ran || []).concat('{}')"
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20">
 <rect width="30" height="20" style="fill: red"/><script>alert(1)</script></svg>"""
@@ -26,17 +20,6 @@ PAGE = """<!doctype html><title>Uploads</title>
 <link rel="stylesheet" href="/static/site.css">
 <img src="/media/theirs.svg">
 <p>text</p>"""
-
-
-@pytest.fixture
-async def page():
-    chromium = require(program="chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
-        page = await browser.new_page()
-        page.set_default_timeout(30_000)
-        yield page
-        await browser.close()
 
 
 @pytest.fixture
