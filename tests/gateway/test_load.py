@@ -16,19 +16,29 @@ class Worker:
 
     def __init__(self, load, work):
         self.load = load
-        self.end = threading.Event()
+        self.entered, self.end = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.run, args=[work])
         self.thread.start()
+        self.entered.wait()
 
     def run(self, work):
         self.load.enter()
+        self.entered.set()
         while not self.end.is_set():
-            work()
+            work(self.end)
         self.load.leave()
 
     def stop(self):
         self.end.set()
         self.thread.join()
+
+
+def wait(end):
+    end.wait()
+
+
+def compute_on(end):
+    compute()
 
 
 def compute(seconds=0.01):
@@ -38,11 +48,7 @@ def compute(seconds=0.01):
         sum(range(200))
 
 
-def wait():
-    time.sleep(0.01)
-
-
-def compute_without_gil():
+def compute_without_gil(end):
     hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 20_000)
 
 
@@ -77,7 +83,7 @@ has_clocks = pytest.mark.skipif(
 
 @has_clocks
 def test_a_thread_that_computes(load_of):
-    load = load_of(compute)
+    load = load_of(compute_on)
     assert any(each.computes_long and each.is_full for each in looks(load))
 
 
@@ -97,7 +103,7 @@ def test_a_thread_that_computes_without_the_gil(load_of):
 
 
 def test_many_jobs_are_short_ones(load_of):
-    load = load_of(compute)
+    load = load_of(compute_on)
     for number, each in enumerate(looks(load, jobs=1_000_000)):
         assert not each.computes_long
         if number == 20:
@@ -106,7 +112,7 @@ def test_many_jobs_are_short_ones(load_of):
 
 @has_clocks
 def test_it_begins_anew(load_of):
-    load = load_of(compute)
+    load = load_of(compute_on)
     next(each for each in looks(load) if each.computes_long)
     load.forget()
     assert not load.computes_long
@@ -144,7 +150,7 @@ async def test_the_loop_gets_the_gil_back_soon_while_requests_compute(serve, unt
 
 @has_clocks
 async def test_the_usual_interval_is_back_after_the_end(serve, until):
-    usual = sys.getswitchinterval()
+    usual, threads = sys.getswitchinterval(), set(threading.enumerate())
     site = Site()
     server = await serve(site, runner_options={"shutdown_timeout": 0.1})
     request = asyncio.ensure_future(server.get("/long"))
@@ -153,7 +159,7 @@ async def test_the_usual_interval_is_back_after_the_end(serve, until):
     assert sys.getswitchinterval() == usual
     site.enough.set()
     await asyncio.gather(request, return_exceptions=True)
-    await until(lambda: not any(t.name.startswith("aiodjango") for t in threading.enumerate()))
+    await until(lambda: not set(threading.enumerate()) - threads)
 
 
 async def test_a_request_that_computes_for_long_keeps_no_other_from_a_thread(serve, until):
