@@ -147,6 +147,16 @@ async def test_a_client_that_leaves_a_stream_is_no_error(runserver, client):
     assert "Traceback" not in server.output
 
 
+async def test_a_client_that_leaves_a_hosts_stream_has_djangos_line(runserver, client):
+    server = await runserver("--noreload", "127.0.0.1:0", DEVSITE_AIO_APPLICATION="devsite.aio.app")
+    url = await server.started()
+    async with client.get(f"{url}/ticks/") as response:
+        assert await response.content.readline() == b"tick\n"
+        response.close()
+    await server.wait_for(r"- Broken pipe from 127\.0\.0\.1\n")
+    assert "Traceback" not in server.output
+
+
 async def raw(url, data):
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -7,6 +7,8 @@ from django.core.wsgi import get_wsgi_application
 
 from aiodjango import get_aio_application
 
+from .views import ticks
+
 DIARY = Path(__file__).with_name("diary.txt")
 
 
@@ -25,6 +27,7 @@ async def diary(app):
 def make_app():
     application = web.Application()
     application.router.add_get("/", home)
+    application.router.add_get("/ticks/", ticks)
     application.cleanup_ctx.append(diary)
     application.add_subapp("/site/", get_aio_application(get_wsgi_application()))
     return application
