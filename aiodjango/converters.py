@@ -33,14 +33,6 @@ from django.utils.functional import Promise
 ROUTE_PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
 
 
-class Captured(NamedTuple):
-    """What a chain captured: the arguments Django would pass, and the strings in the path."""
-
-    args: tuple[str | None, ...]
-    kwargs: dict[str, Any]
-    strings: dict[str, str]
-
-
 class Level(NamedTuple):
     """A pattern of a URLconf, with the extra options that path() or include() was given."""
 
@@ -48,7 +40,8 @@ class Level(NamedTuple):
     extra: Mapping[str, Any]
 
 
-# What one level makes of a path: the rest, positional values, keyword values, their strings.
+# What patterns make of a path: the rest, the positional and keyword values that Django would pass
+# to a view, and the strings in the path that these come from. On the hot path, so a plain tuple.
 Matched = tuple[str, tuple[str | None, ...], dict[str, Any], dict[str, str]]
 Matcher = Callable[[str], Matched | None]
 
@@ -74,7 +67,7 @@ class Chain:
         )
         self.is_translated = any(is_translated(pattern) for pattern, _ in self.levels)
         self.is_localized = self.has_language_prefix or self.is_translated
-        self._matchers: dict[str | None, list[tuple[Matcher, Mapping[str, Any]]]] = {}
+        self._matchers: dict[str | None, Matcher] = {}
 
     def __str__(self) -> str:
         """The patterns as the URLconf has them, joined as Django joins a match's route."""
@@ -96,39 +89,22 @@ class Chain:
             for position, (pattern, _) in enumerate(self.levels)
         ]
 
-    def match(self, path: str, language: str | None = None) -> Captured | None:
+    def match(self, path: str, language: str | None = None) -> Matched | None:
         """Match as Django's resolver would if the URLconf held nothing else.
 
         path: decoded, without its leading slash. language: what a localized chain is read in.
         """
-        matchers = self._matchers.get(language)
-        if matchers is None:
-            matchers = self._matchers[language] = [
-                (matcher(pattern), extra)
-                for pattern, (_, extra) in zip(self.in_language(language), self.levels, strict=True)
-            ]
-        args: tuple[str | None, ...] = ()
-        kwargs: dict[str, Any] = {}
-        strings: dict[str, str] = {}
-        outer = []
-        for match, extra in matchers:
-            if args or kwargs:
-                outer.append((args, kwargs))
-            matched = match(path)
-            if matched is None:
-                return None
-            path, args, kwargs, texts = matched
-            if extra:
-                kwargs = {**kwargs, **extra}
-            if texts:
-                strings = {**strings, **texts} if strings else texts
-        # As URLResolver.resolve() merges: an inner value wins, and the positional values of an
-        # outer level survive only where no keyword value exists from that level down.
-        for outer_args, outer_kwargs in reversed(outer):
-            kwargs = {**outer_kwargs, **kwargs}
-            if not kwargs:
-                args = outer_args + args
-        return Captured(args, kwargs, strings)
+        return self.matcher(language)(path)
+
+    def matcher(self, language: str | None = None) -> Matcher:
+        """Return the function that matches in a language."""
+        found = self._matchers.get(language)
+        if found is None:
+            patterns = self.in_language(language)
+            found = self._matchers[language] = _joined(
+                [(_matcher(p), extra) for p, (_, extra) in zip(patterns, self.levels, strict=True)]
+            )
+        return found
 
     def arguments(self) -> tuple[int, set[str]]:
         """How many positional values a match gives, and the names of its keyword values."""
@@ -209,7 +185,40 @@ def _in_language(pattern: Any, language: str | None, *, is_endpoint: bool) -> An
         return type(pattern)(str(pattern), is_endpoint=is_endpoint)
 
 
-def matcher(pattern: Any) -> Matcher:
+def _joined(levels: list[tuple[Matcher, Mapping[str, Any]]]) -> Matcher:
+    """Return the function that matches all levels, whose matchers and extra options these are."""
+    (match_first, extra), *others = levels
+    if not extra and not others:
+        return match_first
+
+    def match_all(path: str) -> Matched | None:
+        args: tuple[str | None, ...] = ()
+        kwargs: dict[str, Any] = {}
+        strings: dict[str, str] = {}
+        outer = []
+        for match, extra in levels:
+            if args or kwargs:
+                outer.append((args, kwargs))
+            matched = match(path)
+            if matched is None:
+                return None
+            path, args, kwargs, texts = matched
+            if extra:
+                kwargs = {**kwargs, **extra}
+            if texts:
+                strings = {**strings, **texts} if strings else texts
+        # As URLResolver.resolve() merges: an inner value wins, and the positional values of an
+        # outer level survive only where no keyword value exists from that level down.
+        for outer_args, outer_kwargs in reversed(outer):
+            kwargs = {**outer_kwargs, **kwargs}
+            if not kwargs:
+                args = outer_args + args
+        return path, args, kwargs, strings
+
+    return match_all
+
+
+def _matcher(pattern: Any) -> Matcher:
     """Return the function that matches one level, its strings included."""
     if type(pattern) is RoutePattern and pattern.converters:
         return _route_matcher(pattern)

@@ -6,6 +6,7 @@ application, and a middleware for applications that want it at a place of their 
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -14,6 +15,7 @@ from aiohttp import hdrs, web
 from django.db import connections
 
 from .clientfaults import client_faults_hushed
+from .framing import is_last, refuse
 from .gateway import Gateway
 from .mount import StaticUrls
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
@@ -120,7 +122,10 @@ class CatchAllEntry(IndexEntry):
 
     async def resolve(self, request: web.Request) -> Resolved:
         if self._selective and (methods := await self._selective.allowed_methods(request)):
-            return None, methods
+            if not is_last(request):
+                return None, methods
+            handler = partial(refuse, web.HTTPMethodNotAllowed(request.method, methods))
+            return web.UrlMappingMatchInfo({}, web.ResourceRoute("*", handler, self)), NO_METHODS
         return web.UrlMappingMatchInfo({}, self._route), NO_METHODS
 
 
@@ -228,7 +233,7 @@ def _enclosing_fallback(request: web.Request) -> Fallback | None:
 async def _pass_on(request: web.Request) -> web.StreamResponse:
     fallback = _enclosing_fallback(request)
     if fallback is None:
-        raise web.HTTPNotFound
+        return await refuse(web.HTTPNotFound(), request)
     return await fallback.handle(request)
 
 

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from .conditional import accepted_codings
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
+from .framing import close_if_last, refuse
 from .mediatypes import is_passive, is_script, media_type, with_charset
 from .placement import NO_METHODS, IndexEntry, Resolved
 
@@ -117,15 +118,19 @@ class Files(IndexEntry):
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._respond, request)
+        response = await loop.run_in_executor(None, self._respond, request)
+        if response is None:
+            return await refuse(web.HTTPNotFound(), request)
+        close_if_last(request, response)
+        return response
 
-    def _respond(self, request: web.Request) -> web.StreamResponse:
+    def _respond(self, request: web.Request) -> web.StreamResponse | None:
         # aiohttp leaves these two encoded. A name can have the one in it, but not the other.
         name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
         accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
         found = self._folder.open(name.split("/"), accepted_codings(accepted, CODINGS))
         if found is None:
-            raise web.HTTPNotFound
+            return None
         return respond(request, found, self._headers(name))
 
     @abstractmethod

@@ -50,3 +50,16 @@ def is_last(request: web.BaseRequest) -> bool:
     if hdrs.TRANSFER_ENCODING in headers:
         return True
     return hdrs.UPGRADE in headers and headers[hdrs.UPGRADE].lower() != "websocket"
+
+
+def close_if_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Have the connection closed after a response if what follows is not to be trusted."""
+    if is_last(request):
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"
+
+
+async def refuse(error: web.HTTPException, request: web.BaseRequest) -> web.StreamResponse:
+    """Answer `request` by an error, as a handler."""
+    close_if_last(request, error)
+    raise error

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
 from .environ import SchemeConflict, TrustedProxies, build_environ
-from .framing import CodingUnsupported, FramingUnclear, has_body, is_last
+from .framing import CodingUnsupported, FramingUnclear, close_if_last, has_body
 from .memory import MemoryBudget
 from .streams import Streams
 from .workers import NoThread, Workers
@@ -152,8 +152,7 @@ class Gateway:
         except ClientLeft:
             return _nobody()
         response = reply.response(request)
-        if is_last(request):
-            response.force_close()
+        close_if_last(request, response)
         return response
 
     async def handle_expect(self, request: web.BaseRequest) -> web.StreamResponse | None:

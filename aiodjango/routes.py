@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 from yarl import URL
 
-from .converters import Captured, Chain, django_path
+from .converters import Matched, Matcher, django_path
 from .discovery import UrlconfPattern, hashable
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
@@ -15,13 +15,13 @@ from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .views import DjangoState, Handler, make_handler
 
 # A pattern that matches: its number in the table, its values, the language it was read in.
-Found = tuple[int, Captured, str | None]
+Found = tuple[int, Matched, str | None]
 
 
 class Only(NamedTuple):
     """A pattern that needs no look at any other."""
 
-    chain: Chain
+    match: Matcher
     route: web.AbstractRoute
 
 
@@ -119,7 +119,7 @@ class LiftedRoutes(PlacedResource):
         self._table = table
         self._state = DjangoState(table.urlconf)
         self._routes: dict[int, web.AbstractRoute] = {}
-        self._literal: dict[str, tuple[Captured, web.AbstractRoute]] = {}
+        self.literal: dict[str, tuple[Matched, web.AbstractRoute]] = {}
 
     def add(self, number: int) -> web.AbstractRoute:
         """Register a pattern of the table, without its name where aiohttp won't have that."""
@@ -136,7 +136,7 @@ class LiftedRoutes(PlacedResource):
 
     def entries(self) -> Sequence[IndexEntry]:
         self._state.mount_at(self.mount)
-        self._literal = dict(self._literal_paths())
+        self.literal = dict(self._literal_paths())
         places = {place for number in self._routes for place in self._table.places[number]}
         # A percent-encoded slash hides a place from aiohttp: such paths arrive at the root.
         return [LiftedEntry(self, place, self._only(place)) for place in sorted(places | {"/"})]
@@ -150,44 +150,39 @@ class LiftedRoutes(PlacedResource):
             return None
         (number,) = found
         chain, route = self._table.patterns[number].chain, self._routes.get(number)
-        return None if route is None or chain.is_localized else Only(chain, route)
+        return None if route is None or chain.is_localized else Only(chain.matcher(), route)
 
-    def _literal_paths(self) -> Iterator[tuple[str, tuple[Captured, web.AbstractRoute]]]:
+    def _literal_paths(self) -> Iterator[tuple[str, tuple[Matched, web.AbstractRoute]]]:
         """The request paths of which the answer is known without asking any pattern."""
         for number, route in self._routes.items():
             chain = self._table.patterns[number].chain
             path = chain.literal
             if path is None or "%" in path or not path.isascii():
                 continue
-            captured = chain.match(path)
+            matched = chain.match(path)
             # An earlier pattern may match as well.
-            if captured is not None and self._table.index.candidates(path)[0] == number:
-                yield f"{self.mount}/{path}", (captured, route)
+            if matched is not None and self._table.index.candidates(path)[0] == number:
+                yield f"{self.mount}/{path}", (matched, route)
 
-    def find(self, request: web.Request, place: str, only: Only | None) -> LiftedMatch | None:
+    def find(self, request: web.Request, place: str) -> LiftedMatch | None:
         """Return the first pattern that matches, if one of those at this place does.
 
         So aiohttp decides where among an application's routes we come, the URLconf which of
         ours it is.
         """
         raw_path = request.rel_url.raw_path
-        if literal := self._literal.get(raw_path):
-            return LiftedMatch(*literal)
         path = django_path(raw_path)
         is_encoded = path is not raw_path
         path = path[len(self.mount) :] or "/"
         if path[0] != "/":
             return None  # `OPTIONS *`
-        if only is not None and not is_encoded:
-            values = only.chain.match(path[1:])
-            return None if values is None else LiftedMatch(values, only.route)
         first = None
-        for number, captured, language in self._matches(path[1:], request):
+        for number, matched, language in self._matches(path[1:], request):
             route = self._routes.get(number)
             if first is None:
                 if route is None:
                     return None  # the order is preserved, and Django comes first
-                first = LiftedMatch(captured, route, language)
+                first = LiftedMatch(matched, route, language)
             is_here = place in self._table.places[number] or (is_encoded and place == "/")
             if route is not None and is_here:
                 return first
@@ -206,10 +201,10 @@ class LiftedRoutes(PlacedResource):
             if chain.is_localized and language is None:
                 language = self._state.choose_language(request, self.mount)
             used = language if chain.is_localized else None
-            captured = chain.match(path, used)
-            if captured is not None:
+            matched = chain.match(path, used)
+            if matched is not None:
                 is_found = True
-                yield number, captured, used
+                yield number, matched, used
             elif chain.is_translated and not chain.has_language_prefix:
                 missed.append(number)
         if not is_found:
@@ -218,9 +213,9 @@ class LiftedRoutes(PlacedResource):
 
     def _match_in_other_languages(self, path: str, number: int) -> Iterator[Found]:
         for language in site_languages():
-            captured = self._table.patterns[number].chain.match(path, language)
-            if captured is not None:
-                yield number, captured, language
+            matched = self._table.patterns[number].chain.match(path, language)
+            if matched is not None:
+                yield number, matched, language
                 return
 
 
@@ -232,9 +227,18 @@ class LiftedEntry(IndexEntry):
         self._routes = routes
         self._place = place
         self._only = only
+        self._start = f"{routes.mount}/"
 
     async def resolve(self, request: web.Request) -> Resolved:
-        return self._routes.find(request, self._place, self._only), NO_METHODS
+        raw_path = request.rel_url.raw_path
+        if known := self._routes.literal.get(raw_path):
+            return LiftedMatch(*known), NO_METHODS
+        only = self._only
+        # Of most paths django_path() would make no other.
+        if only and raw_path.startswith(self._start) and "%" not in raw_path and raw_path.isascii():
+            matched = only.match(raw_path[len(self._start) :])
+            return (None if matched is None else LiftedMatch(matched, only.route)), NO_METHODS
+        return self._routes.find(request, self._place), NO_METHODS
 
 
 def _place(shape: Shape) -> str:

@@ -41,7 +41,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._host_header = hdrs.X_FORWARDED_HOST if settings.USE_X_FORWARDED_HOST else hdrs.HOST
+        self._is_forwarded = settings.USE_X_FORWARDED_HOST
         self._known_hosts: set[str] = set()
         self._is_trusted = lru_cache(REMEMBERED)(self._is_trusted_origin)
         self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
@@ -51,13 +51,15 @@ class Gate:
         self._proxies: TrustedProxies | None = None
 
     def passes(self, request: web.Request) -> bool:
-        """Whether a request plainly needs no closer look."""
+        """Whether a request plainly needs no closer look, at what it may do or where it ends."""
         headers = request.headers
         return (
-            headers.get(self._host_header) in self._known_hosts
+            # The request's own host is that of an absolute-form target, where there is one.
+            (headers.get(hdrs.X_FORWARDED_HOST) if self._is_forwarded else request.host)
+            in self._known_hosts
             and request.method in SAFE_METHODS
             and hdrs.UPGRADE not in headers
-            and request.raw_path[0] == "/"
+            and hdrs.TRANSFER_ENCODING not in headers
             and (self._security is None or not self._may_redirect(request))
         )
 
@@ -94,7 +96,8 @@ class Gate:
 
     def _checked_host(self, request: web.Request) -> str:
         """Return the host that a request names. Raises DisallowedHost."""
-        values = request.headers.getall(self._host_header, [])
+        header = hdrs.X_FORWARDED_HOST if self._is_forwarded else hdrs.HOST
+        values = request.headers.getall(header, [])
         # The host in an absolute-form target replaces the header.
         is_plain = len(values) == 1 and request.raw_path[0] == "/"
         if is_plain and values[0] in self._known_hosts:

@@ -15,7 +15,6 @@ from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
 from .routes import LiftedResource, RouteTable
-from .views import prepare_response
 
 
 def get_aio_application(
@@ -81,7 +80,6 @@ def setup(
     add_files(app.router, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))
     app[FALLBACK] = fallback
-    app.on_response_prepare.append(prepare_response)
     app.cleanup_ctx.append(fallback.cleanup_ctx)
     app.cleanup_ctx.append(watch_loop)
     app.on_shutdown.append(fallback.shutdown)
@@ -97,7 +95,6 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
     app = web.Application()
     app.add_routes(get_aio_routes(urlconf))
     app.router.register_resource(CatchAll(app.router, None))
-    app.on_response_prepare.append(prepare_response)
     app.cleanup_ctx.append(watch_loop)
     return app
 

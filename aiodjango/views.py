@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
@@ -19,7 +19,7 @@ from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
-from .framing import is_last
+from .framing import close_if_last
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .response import finish, to_aiohttp
@@ -46,44 +46,56 @@ class DjangoState:
         self.mount = mount
         forced = settings.FORCE_SCRIPT_NAME
         self._script_prefix = (mount if forced is None else forced).rstrip("/") + "/"
+        self._has_middlewares: bool | None = None  # not known before the first request
         # At the root of a site in one language there's nothing to set, and nothing to pay.
         self.is_default = (
             self._script_prefix == "/" and not self._urlconf and not self.choose_language.is_dynamic
         )
 
-    def enter(self, request: web.Request, language: str | None) -> "_Before":
-        """Set the state for a view, and return what was there before.
+    def enter(self, request: web.Request, language: str | None) -> "_Before | None":
+        """Set the state for a view. Returns what was there before, if it has to be put back.
 
         language: that the view's path was matched in, if its pattern depends on it.
         """
-        script_prefix, urlconf = get_script_prefix(), None
-        if script_prefix != self._script_prefix:
+        before = None
+        if self._is_observed(request):
+            before = _Before(get_script_prefix(), get_urlconf(), translation.get_language())
+        if self._script_prefix != ("/" if before is None else before.script_prefix):
             set_script_prefix(self._script_prefix)
         if self._urlconf:
-            urlconf = get_urlconf()
             set_urlconf(self._urlconf)
         if language is None and self.choose_language.is_dynamic:
             language = self.choose_language(request, self.mount)
-        override = None
         if language is not None:
-            override = translation.override(language)
-            override.__enter__()
-        return _Before(script_prefix, urlconf, override)
+            translation.activate(language)
+        return before
 
-    def leave(self, before: "_Before") -> None:
-        """Put back what was there before: a connection's next request may be the host's."""
-        if before.override is not None:
-            before.override.__exit__(None, None, None)
-        if self._urlconf:
-            set_urlconf(before.urlconf)
-        if before.script_prefix != self._script_prefix:
-            set_script_prefix(before.script_prefix)
+    def _is_observed(self, request: web.Request) -> bool:
+        """Whether a middleware goes on after the view.
+
+        Nothing else can see the state then: each request has a task, and so a context, of its own.
+        """
+        if self._has_middlewares is None:
+            self._has_middlewares = any(app.middlewares for app in request.match_info.apps)
+        return self._has_middlewares
 
 
 class _Before(NamedTuple):
     script_prefix: str
     urlconf: Any
-    override: translation.override | None
+    language: str | None
+
+    def put_back(self) -> None:
+        if translation.get_language() == self.language:
+            pass
+        elif self.language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(self.language)
+        if get_urlconf() != self.urlconf:
+            set_urlconf(self.urlconf)
+        if get_script_prefix() != self.script_prefix:
+            set_script_prefix(self.script_prefix)
 
 
 def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
@@ -100,28 +112,31 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     needs_login = login_rule.holds_for(view)
     headers = gate.headers_for(view)
 
-    async def refuse(request: web.Request) -> web.StreamResponse | None:
-        """Look closer at a request. Raises or returns what answers it; None to go on."""
+    async def call_carefully(request: web.Request, match: LiftedMatch) -> web.StreamResponse:
+        """Call the view unless the site's settings have another answer, or an error."""
+        match.is_odd = True
         redirection = gate.examine(request, is_exempt=is_exempt)
         if redirection is not None:
             return to_aiohttp(redirection)
-        return await login_rule.refuse(request, view) if needs_login else None
+        refusal = await login_rule.refuse(request, view) if needs_login else None
+        if refusal is not None:
+            return refusal
+        with BodyWatch(request):
+            return await call(request)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
         match.headers = headers
+        match.listeners.append(_LISTENER)
         work = begin_work(request)
-        before = watch = None
+        before = None
         try:
             if match.language is not None or not state.is_default:
                 before = state.enter(request, match.language)
-            refusal = None
             if needs_login or not gate.passes(request):
-                refusal = await refuse(request)
-            if request.can_read_body:
-                watch = BodyWatch(request)
-                watch.start()
-            response = await call(request) if refusal is None else refusal
+                response = await call_carefully(request, match)
+            else:
+                response = await call(request)
             if type(response) is not web.Response:
                 response = await _checked(response, pattern)
             if match.has_django_request:
@@ -129,18 +144,15 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         except Exception as error:
             response = await _after_error(match, request, error)
             if isinstance(response, web.HTTPException):  # aiohttp wants it raised
-                match.headers = None
-                headers.add_to(response, request)
+                _complete(match, request, response)
                 raise
         finally:
+            match.listeners.pop()
             if before is not None:
-                state.leave(before)
-            if watch is not None:
-                watch.stop()
+                before.put_back()
             work.end()
-        match.headers = None
-        if not headers.is_empty:
-            headers.add_to(response, request)
+        if match.started is None:
+            _complete(match, request, response)
         return response
 
     # What the view is called, without the attributes of a web.View class.
@@ -148,25 +160,27 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     return handler
 
 
-async def prepare_response(request: web.Request, response: web.StreamResponse) -> None:
-    """Complete a response that a coroutine view has begun to send itself: a stream, a WebSocket.
-
-    A handler for the application's on_response_prepare. Applications that aiodjango makes have
-    it; one that takes in get_aio_routes() needs it for the same.
-    """
-    if is_last(request):
-        response.force_close()
-        response.headers[hdrs.CONNECTION] = "close"
-    match = request.match_info
-    if not isinstance(match, LiftedMatch) or match.headers is None:
-        return
-    headers, match.headers = match.headers, None
+async def _complete_started(request: web.Request, response: web.StreamResponse) -> None:
+    """Complete a response that a coroutine view has begun to send itself: a stream, a WebSocket."""
+    match: LiftedMatch = request.match_info  # type: ignore[assignment]
     match.started = response
     if match.has_django_request:
         match.has_django_request = False
         await finish(request, response)
-    if response.status != 101:
-        headers.add_to(response, request)
+    _complete(match, request, response)
+
+
+_LISTENER = web.Application()
+_LISTENER.on_response_prepare.append(_complete_started)
+_LISTENER.freeze()
+
+
+def _complete(match: LiftedMatch, request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response what it still lacks, just before its headers are sent."""
+    if match.is_odd:
+        close_if_last(request, response)
+    if not match.headers.is_empty and response.status != 101:
+        match.headers.add_to(response, request)
 
 
 async def _finish(match: LiftedMatch, request: web.Request, response: web.StreamResponse) -> None:
@@ -217,8 +231,8 @@ def _caller(pattern: UrlconfPattern) -> Handler:
     check_arguments(pattern)
 
     def call(request: web.Request) -> Awaitable[web.StreamResponse]:
-        captured = request.match_info.captured  # type: ignore[attr-defined]
-        result: Awaitable[web.StreamResponse] = view(request, *captured.args, **captured.kwargs)
+        match: LiftedMatch = request.match_info  # type: ignore[assignment]
+        result: Awaitable[web.StreamResponse] = view(request, *match.args, **match.kwargs)
         return result
 
     return call

@@ -2,13 +2,14 @@
 
 import pytest
 from aiohttp import web
+from django.core.exceptions import PermissionDenied
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from hypothesis import HealthCheck, given, settings
 
-from aiodjango import FALLBACK, get_aio_application
+from aiodjango import FALLBACK, get_aio_application, get_aio_subapp, setup
 from tests.conftest import THOROUGH, require
 from tests.deploy.server import gunicorn, serve, until
 from tests.gateway.client import Client
@@ -37,7 +38,25 @@ async def lifted(request: web.Request) -> web.Response:
     return web.json_response([dict(request.query), str(request.url), request.host, len(body)])
 
 
-urlpatterns = [path("a/b", lifted), path("A", lifted), re_path("", everything)]
+@csrf_exempt
+async def stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write_eof(b"abc")
+    return response
+
+
+async def refused(request: web.Request) -> web.Response:
+    raise PermissionDenied
+
+
+urlpatterns = [
+    path("a/b", lifted),
+    path("A", lifted),
+    path("stream", stream),
+    path("refused", refused),
+    re_path("", everything),
+]
 
 
 @pytest.fixture
@@ -92,11 +111,44 @@ class TestCoroutineView:
         body = post(b"Content-Length: 9\r\n", b"abc", path=b"/A")
         await attacked.attack(Sent([body], "abort"), Sent([body], "close"))
 
-    async def test_connection_ends_with_a_chunked_request(self, attacked):
-        data = chunked(b"0\r\nCookie: a=b\r\n\r\n", path=b"/A")
-        [outcome] = await attacked.attack(Sent([data, FAREWELL]))
-        assert outcome.statuses == [200]
-        assert b"\r\nConnection: close\r\n" in outcome.received
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/A", 200),
+        ("POST", "/stream", 200),
+        ("POST", "/refused", 403),
+        ("GET", "/static/a.css", 200),
+        ("GET", "/static/none", 404),
+        ("POST", "/static/a.css", 405),
+        ("POST", "/own", 405),
+        ("POST", "/site/none", 404),  # of a part without a fallback
+    ],
+)
+async def test_connection_ends_with_a_chunked_request(settings, tmp_path, method, path, status):
+    """Or its last trailer would be the first field of the next request, whoever answers."""
+    (tmp_path / "a.css").touch()
+    settings.STATIC_ROOT, settings.STATIC_URL = tmp_path, "/static/"
+    settings.ALLOWED_HOSTS = ["test"]
+    part = web.Application()
+    part.add_subapp("/site/", get_aio_subapp(urlpatterns[:1]))
+    app = part if path.startswith("/site/") else web.Application()
+    if app is not part:
+        app.router.add_get("/own", lifted)
+        setup(app, get_wsgi_application(), include_static=True, urlconf=urlpatterns)
+    runner = web.AppRunner(app, lingering_time=0.01)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        data = chunked(b"0\r\nCookie: a=b\r\n\r\n", path=path.encode())
+        data = data.replace(b"POST", method.encode(), 1)
+        _, received, is_whole = await exchange(runner.addresses[0][1], Sent([data, FAREWELL]))
+    finally:
+        await runner.cleanup()
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close\r\n" in received
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert is_whole
 
 
 async def test_log_of_gunicorn_is_spared(tmp_path):

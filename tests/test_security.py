@@ -21,7 +21,7 @@ from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.checks import check_urlconf
 from aiodjango.request import django_request
 from aiodjango.security import Gate
-from tests.lifted import complete, lifted
+from tests.lifted import lifted
 
 SECURITY = "django.middleware.security.SecurityMiddleware"
 FRAME_OPTIONS = "django.middleware.clickjacking.XFrameOptionsMiddleware"
@@ -518,12 +518,11 @@ async def test_an_application_completes_its_streams_by_itself(aiohttp_client, al
     assert (await client.get("/stream/")).headers["X-Frame-Options"] == "DENY"
 
 
-async def test_routes_alone_need_the_hook_for_streams(aiohttp_client, all_installed):
+async def test_routes_alone_complete_their_streams_too(aiohttp_client, all_installed):
     from aiodjango import get_aio_routes
 
     app = web.Application()
     app.add_routes(get_aio_routes(PATTERNS))
-    complete(app)
     client = await aiohttp_client(app)
     for url in ["/x/", "/stream/"]:
         assert (await client.get(url)).headers["X-Frame-Options"] == "DENY"

@@ -12,7 +12,6 @@ from django.test import Client
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads, run_in_django
 from tests.browser import page  # noqa: F401
-from tests.lifted import complete
 
 
 @pytest.fixture
@@ -38,7 +37,6 @@ async def make_client(aiohttp_client, users, session_settings):
 
     async def make(mount="", **options):
         app = get_aio_application(get_wsgi_application(), **options)
-        complete(app)
         if mount:
             main = web.Application()
             main.add_subapp(mount, app)

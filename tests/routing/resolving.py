@@ -39,4 +39,4 @@ async def router_resolve(app, raw_path, **headers):
     resource = match.route.resource
     if not isinstance(resource, LiftedResource):
         return None
-    return resource.pattern.view, match.captured.args, match.captured.kwargs
+    return resource.pattern.view, match.args, match.kwargs
