@@ -29,6 +29,7 @@ from .discovery import UrlconfPattern, read_urlconf, view_layers
 from .setting import load_aio_application
 from .shadows import find_shadows
 from .views import check_arguments
+from .watch import watch_interval
 
 # Django's decorators that hold for coroutine views too.
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT}
@@ -52,8 +53,8 @@ NOT_MISSED = {
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """The order of INSTALLED_APPS, AIO_APPLICATION and AIO_ORM_THREADS."""
-    return [*_installed_apps(), *_aio_application(), *_orm_threads()]
+    """The order of INSTALLED_APPS, and the settings of aiodjango."""
+    return [*_installed_apps(), *_aio_application(), *_numbers()]
 
 
 def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -97,15 +98,16 @@ def _aio_application() -> Iterator[CheckMessage]:
         )
 
 
-def _orm_threads() -> Iterator[CheckMessage]:
-    try:
-        orm_thread_count()
-    except ImproperlyConfigured as error:
-        yield Error(
-            str(error),
-            hint="Leave the setting out for the default.",
-            id="aiodjango.E005",
-        )
+def _numbers() -> Iterator[CheckMessage]:
+    for read_setting in (orm_thread_count, watch_interval):
+        try:
+            read_setting()
+        except ImproperlyConfigured as error:
+            yield Error(
+                str(error),
+                hint="Leave the setting out for the default.",
+                id="aiodjango.E005",
+            )
 
 
 def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:

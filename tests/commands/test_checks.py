@@ -155,11 +155,18 @@ def test_an_aio_application_that_is_none(settings, value, text):
     assert text in message.msg
 
 
-def test_a_number_of_orm_threads_that_cannot_be(settings):
-    settings.AIO_ORM_THREADS = 0
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("AIO_ORM_THREADS", "must be a whole number of at least 1, not 0"),
+        ("AIO_WATCH_INTERVAL", "must be a number of seconds greater than 0, not 0"),
+    ],
+)
+def test_a_number_that_cannot_be(settings, name, rule):
+    setattr(settings, name, 0)
     (message,) = check_settings()
     assert message.id == "aiodjango.E005"
-    assert "AIO_ORM_THREADS must be a whole number of at least 1, not 0" in message.msg
+    assert f"{name} {rule}" in message.msg
 
 
 def test_they_run_with_manage_py_check(urlconf):

@@ -21,6 +21,11 @@ GUNICORN = (
     "--bind=127.0.0.1:{port}",
 )
 EMBEDDED = ("-m", "example.embedded", "--port={port}")
+# Every warning is an error, but for those of gunicorn and of aiohttp's worker for it.
+WARNINGS = (
+    "error,ignore::ResourceWarning:gunicorn.arbiter,"
+    "ignore:There is no current event loop:DeprecationWarning"
+)
 # gunicorn says where it listens, and so does aiohttp.
 LISTENING = re.compile(r"(?:Listening at|Running on) ?:? http://127\.0\.0\.1:(\d+)")
 
@@ -32,6 +37,7 @@ def environment(database: Path | None = None, **variables: str) -> dict[str, str
         "DJANGO_SETTINGS_MODULE": "example.settings",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": WARNINGS,
         **({"EXAMPLE_DATABASE": str(database)} if database else {}),
         **variables,
     }
@@ -100,6 +106,7 @@ class Server:
         assert code == 0, output
         assert not left_behind, output
         assert "Traceback" not in output, output
+        assert "Warning:" not in output, output
 
     def kill(self) -> bool:
         """Kill what is left of the server; tell whether there was anything."""

@@ -112,6 +112,8 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
             "PYTHONPATH": str(REPOSITORY),
             "DJANGO_SETTINGS_MODULE": "devsite.settings",
             "DJANGO_RUNSERVER_HIDE_WARNING": "true",
+            # Django's reloader doesn't wait for a child that takes its time to end.
+            "PYTHONWARNINGS": "error,ignore:subprocess:ResourceWarning",
             # Django's own server leaves its banner in the buffer of a pipe.
             **({"PYTHONUNBUFFERED": "1"} if "--noaio" in arguments else {}),
             **variables,
