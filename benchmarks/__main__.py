@@ -1,13 +1,13 @@
 """All benchmarks but the ORM's: python -m benchmarks
 
-First what lifting and falling through cost (benchmarks.routing), then aiodjango beside other
-servers (benchmarks.gateway, whose options these are); with --rows only that. Ends with 1 when a
-goal was missed.
+First what lifting and falling through cost (benchmarks.routing), then static files beside
+whitenoise (benchmarks.files), then aiodjango beside other servers (benchmarks.gateway, whose
+options these are); with --rows only that. Ends with 1 when a goal was missed.
 """
 
 import sys
 
-from benchmarks import gateway, routing
+from benchmarks import files, gateway, routing
 from benchmarks.harness import check_machine, end_properly
 
 
@@ -20,6 +20,10 @@ def main() -> int:
         groups = routing.QUICK if options.quick else routing.COMPARISONS
         rounds = gateway.QUICK_ROUNDS if options.quick else routing.ROUNDS
         reached = routing.run(groups, rounds, options.seconds)
+        print()
+        reached &= files.run(
+            gateway.QUICK_ROUNDS if options.quick else files.ROUNDS, options.seconds
+        )
         print()
     reached &= gateway.run(options)
     return 0 if reached else 1

@@ -35,6 +35,7 @@ from benchmarks.harness import (
 from benchmarks.pairs import HEADER, Comparison, Result, Side
 
 KIB = 1024
+ROUNDS = 7
 THREADS = 8
 FOLDER = "BENCHMARK_FOLDER"  # of the environment: where `static` is
 NGINX = """\
@@ -210,23 +211,11 @@ def missing_part(name: str) -> str | None:
     return None if find_spec("gunicorn") else "gunicorn is not installed"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=2, help="of each turn")
-    parser.add_argument("--collect", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.collect:
-        collect()
-        return 0
-    if options.serve is not None:
-        serve(options.serve)
-        return 0
-    check_machine()
+def run(rounds: int, seconds: int) -> bool:
+    """Measure and print all rows; returns whether all goals were reached."""
     if find_spec("whitenoise") is None or find_spec("brotli") is None:
-        sys.exit("This benchmark needs whitenoise and brotli.")
-    end_properly()
+        print("Static files: whitenoise and brotli are not installed", flush=True)
+        return True
     print(HEADER, flush=True)
     reached = True
     with tempfile.TemporaryDirectory() as name:
@@ -239,10 +228,28 @@ def main() -> int:
                 print(f"{other}: {reason}", flush=True)
                 continue
             for row in ROWS:
-                result = compare(row, other, folder, options.rounds, options.seconds)
+                result = compare(row, other, folder, rounds, seconds)
                 print(result, flush=True)
                 reached &= result.reached
-    return 0 if reached else 1
+    return reached
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=int, default=2, help="of each turn")
+    parser.add_argument("--collect", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.collect:
+        collect()
+        return 0
+    if options.serve is not None:
+        serve(options.serve)
+        return 0
+    check_machine()
+    end_properly()
+    return 0 if run(options.rounds, options.seconds) else 1
 
 
 if __name__ == "__main__":
