@@ -127,7 +127,9 @@ def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
         if decorator in HARMLESS_DECORATORS:
             continue
         way_out = "Remove the decorator"
-        if decorator == USER_PASSES_TEST:
+        if decorator.startswith("django.views.decorators.http."):
+            way_out = "Look at request.method in the view, or write an aiohttp web.View"
+        elif decorator == USER_PASSES_TEST:
             way_out = (
                 "Use aiodjango's aio_login_required or aio_permission_required instead of "
                 "login_required, permission_required and user_passes_test"

@@ -6,7 +6,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -33,23 +32,27 @@ CODINGS = tuple(SIBLINGS)
 INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-def add_files(router: web.UrlDispatcher, *, static: bool, media: bool) -> None:
+def add_files(app: web.Application, *, static: bool, media: bool) -> None:
     """Serve the files of STATIC_ROOT, and of MEDIA_ROOT, at their URLs.
 
     Raises ImproperlyConfigured where a setting is missing.
     """
     if static:
         static_root = _root("STATIC_ROOT", "include_static")
-        if not Path(static_root).is_dir():
-            logger.warning(
-                "STATIC_ROOT = %r is not a folder, so there are no static files to serve: "
-                "run `manage.py collectstatic`.",
-                str(static_root),
-            )
-        router.register_resource(StaticFiles(_path("STATIC_URL"), static_root))
+        app.router.register_resource(StaticFiles(_path("STATIC_URL"), static_root))
+        app.on_startup.append(_look_for_static_root)
     if media:
         media_root = _root("MEDIA_ROOT", "include_media")
-        router.register_resource(MediaFiles(_path("MEDIA_URL"), media_root))
+        app.router.register_resource(MediaFiles(_path("MEDIA_URL"), media_root))
+
+
+async def _look_for_static_root(app: web.Application) -> None:
+    if not os.path.isdir(settings.STATIC_ROOT):  # noqa: ASYNC240 - nothing is served yet
+        logger.warning(
+            "STATIC_ROOT = %r is not a folder, so there are no static files to serve: "
+            "run `manage.py collectstatic`.",
+            str(settings.STATIC_ROOT),
+        )
 
 
 def _root(name: str, option: str) -> str | os.PathLike[str]:

@@ -114,10 +114,10 @@ class LiftedViewMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Raise ImproperlyConfigured for a coroutine view."""
         if is_aio_view(view):
-            name = getattr(view, "__qualname__", repr(view))
+            name = f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
             raise ImproperlyConfigured(
                 f"The view {name} takes a request of aiohttp's, but Django was asked for "
                 f"{request.path}. Serve the site by aiodjango's application (manage.py runserver "
-                "does) and test the view with an aiohttp client, or write django_view() around "
-                "the view if it is meant for Django."
+                "does) and test the view with aiodjango.test.AioClient, or write django_view() "
+                "around the view if it is meant for Django."
             )

@@ -70,10 +70,10 @@ class PlacedResource(IndexEntry):
         """What stands in the index for this resource, where it is mounted now."""
 
     def add_prefix(self, prefix: str) -> None:
-        if not prefix.isascii():
+        if URL.build(path=prefix).raw_path != prefix:
             raise ValueError(
-                f"aiohttp can't match the prefix {prefix!r}: a sub-application's prefix "
-                "has to be ASCII."
+                f"aiohttp can't match the prefix {prefix!r}: a sub-application's prefix may only "
+                "have characters that a path has unencoded, and no '%'."
             )
         if any(isinstance(r, MatchedSubAppResource) for r in self.router.resources()):
             raise RuntimeError(

@@ -3,6 +3,7 @@
 from aiohttp import web
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.wsgi import WSGIHandler
 from django.utils.module_loading import import_string
 
 
@@ -25,7 +26,11 @@ def load_aio_application() -> web.Application | None:
             f"AIO_APPLICATION {path!r} could not be loaded: {error}"
         ) from error
     if not isinstance(app, web.Application):
-        hint = " Name the application itself, not a function." if callable(app) else ""
+        hint = ""
+        if isinstance(app, WSGIHandler):
+            hint = " It is Django's; name the one that get_aio_application() gives."
+        elif callable(app):
+            hint = " Name the application itself, not a function."
         raise ImproperlyConfigured(
             f"AIO_APPLICATION {path!r} is a {type(app).__name__}, not an aiohttp.web.Application."
             + hint

@@ -77,7 +77,7 @@ def setup(
     _set_up_django()
     fallback = Fallback(get_wsgi_application() if wsgi is None else wsgi, **fallback_options)
     app.add_routes(_route_table(urlconf, preserve_order=preserve_order).route_defs())
-    add_files(app.router, static=include_static, media=include_media)
+    add_files(app, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))
     app[FALLBACK] = fallback
     app.cleanup_ctx.append(fallback.cleanup_ctx)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
@@ -200,7 +200,8 @@ async def _checked(response: Any, pattern: UrlconfPattern) -> web.StreamResponse
         raise TypeError(
             f"The view {pattern.view_name} returned {response!r}, which is no response of "
             "aiohttp's and no HttpResponse of Django's. To stream, return an "
-            "aiohttp.web.StreamResponse; for a file, an aiohttp.web.FileResponse."
+            "aiohttp.web.StreamResponse; for a file, an aiohttp.web.FileResponse; at the end of a "
+            "WebSocket, that."
         )
     if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
         response = await run_in_django(response.render)
@@ -225,10 +226,10 @@ async def _after_error(
 
 
 def _caller(pattern: UrlconfPattern) -> Handler:
+    check_arguments(pattern)
     view = pattern.view
     if takes_request_alone(view):
         return view
-    check_arguments(pattern)
 
     def call(request: web.Request) -> Awaitable[web.StreamResponse]:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
@@ -251,6 +252,9 @@ def takes_request_alone(view: Callable[..., Any]) -> bool:
 
 def check_arguments(pattern: UrlconfPattern) -> None:
     """Raise ImproperlyConfigured unless a view can be called with what its pattern gives."""
+    if isinstance(pattern.view, type):
+        _check_methods(pattern)
+        return
     if takes_request_alone(pattern.view):
         return
     positional, names = pattern.chain.arguments()
@@ -263,6 +267,22 @@ def check_arguments(pattern: UrlconfPattern) -> None:
             f"The pattern gives {', '.join(given)}; a view that declares only the request gets "
             "the strings of the path from request.match_info."
         ) from None
+
+
+def _check_methods(pattern: UrlconfPattern) -> None:
+    """Raise ImproperlyConfigured unless aiohttp can call the methods of a web.View."""
+    for name in sorted(map(str.lower, hdrs.METH_ALL)):
+        method = getattr(pattern.view, name, None)
+        if method is None:
+            continue
+        try:
+            _signature(method).bind(None)
+        except TypeError as error:
+            raise ImproperlyConfigured(
+                f"The view {pattern.view_name} doesn't fit its URL pattern {pattern}: {name}(): "
+                f"{error}. aiohttp gives the methods of a web.View no values; the strings of the "
+                "path are in self.request.match_info."
+            ) from None
 
 
 def _signature(view: Callable[..., Any]) -> inspect.Signature:

@@ -41,8 +41,8 @@ _starting: set[asyncio.Task[None]] = set()
 def watch_user(request: web.Request, ws: web.WebSocketResponse) -> asyncio.Task[None]:
     """Close a WebSocket when its user logs out, changes password, is deactivated or deleted.
 
-    To be called once the WebSocket is prepared. It is closed with the code LOGIN_ENDED (4401) and
-    a message that says why: at once if it happens in this process, else within the setting
+    To be called once the WebSocket is prepared. It is closed with the code 4401 and a message that
+    says why: at once if it happens in this process, else within the setting
     AIO_WATCH_INTERVAL (30 seconds). The visitor who isn't logged in isn't watched.
 
     Returns a task that ends when the watch stands. It need not be awaited.

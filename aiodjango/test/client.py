@@ -73,7 +73,7 @@ class AioClient(AsyncClient):
     of coroutine views: they see the rows of the test's transaction.
 
     application: a function that makes the application to be served; None for what
-        `get_aio_application()` gives. A subclass can have it as an attribute.
+    `get_aio_application()` gives. A subclass can have it as an attribute.
     """
 
     application: Factory | None = None

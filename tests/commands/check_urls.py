@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.urls import include, path, re_path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
 from django.views.generic import View
 
 
@@ -47,6 +48,10 @@ shadowing = [
     path("b/", sync_view),
 ]
 mismatched = [path("x/", needs_pk)]
-decorated = [path("x/", login_required(aio_view)), path("y/", never_cache(aio_view))]
+decorated = [
+    path("x/", login_required(aio_view)),
+    path("y/", never_cache(aio_view)),
+    path("z/", require_POST(aio_view)),
+]
 urlpatterns = shadowing
 partial = functools.partial(aio_view)

@@ -71,11 +71,12 @@ def test_a_view_that_its_pattern_cannot_fill(urlconf):
 
 def test_decorators_of_djangos_that_need_its_request(urlconf):
     urlconf(check_urls.decorated)
-    first, second = check_urlconf()
-    assert first.id == second.id == "aiodjango.E003"
+    first, second, third = check_urlconf()
+    assert first.id == second.id == third.id == "aiodjango.E003"
     assert "decorator django.contrib.auth.decorators.user_passes_test needs" in first.msg
     assert "decorator django.views.decorators.cache.never_cache needs" in second.msg
     assert "django_view(view)" in first.hint
+    assert "Look at request.method in the view" in third.hint
 
 
 @pytest.fixture

@@ -10,6 +10,11 @@ from django.urls import include, path, re_path
 from aiodjango import get_aio_subapp
 
 
+class Greedy(web.View):
+    async def get(self, pk):
+        return answer(self.request, pk)
+
+
 def answer(request, *args, **kwargs):
     strings = dict(request.match_info)
     return web.json_response({"args": args, "kwargs": kwargs, "strings": strings})
@@ -156,6 +161,7 @@ async def needs_nothing():
         (path("a/", needs_nothing), "needs_nothing doesn't fit .*too many positional arguments"),
         (path("i/", include([path("<int:pk>/", needs_more)])), "'i/<int:pk>/'"),
         (path("a/", functools.partial(needs_more, pk=1)), "missing a required"),
+        (path("a/<int:pk>/", Greedy), r"Greedy doesn't fit .*: get\(\): missing .* 'pk'\. aio"),
     ],
 )  # fmt: skip
 def test_a_mismatch_is_an_error_at_start_up(pattern, message):

@@ -3,6 +3,7 @@
 import pytest
 from aiohttp import web
 from django.core.exceptions import ImproperlyConfigured
+from django.core.wsgi import get_wsgi_application
 
 import aiodjango
 from aiodjango.devserver import get_internal_aio_application
@@ -13,6 +14,9 @@ mounted_outside = web.Application()
 mounted_inside = web.Application()
 mounted_outside.add_subapp("/inside/", mounted_inside)
 good = web.Application()
+
+
+djangos = get_wsgi_application()
 
 
 def factory():
@@ -40,6 +44,7 @@ def test_the_setting_names_the_application(settings):
         (f"{__name__}.missing", r'could not be loaded: Module ".+" does not define a "missing"'),
         ("nodots", r"could not be loaded: nodots doesn't look like a module path"),
         (f"{__name__}.factory", r"is a function, not .+ Name the application itself"),
+        (f"{__name__}.djangos", r"is a WSGIHandler, not .+ the one that get_aio_application\(\)"),
         (f"{__name__}.__name__", r"is a str, not an aiohttp\.web\.Application\.$"),
         (f"{__name__}.mounted_inside", "started already, or is mounted in another"),
         (good, r"must be a dotted path such as 'example\.wsgi\.app', not <Application"),
