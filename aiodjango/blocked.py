@@ -251,7 +251,8 @@ class Stopwatch:
 def _cpu_clock() -> Callable[[], float]:
     """A clock that tells how long the calling thread has computed, when asked by another."""
     if not hasattr(time, "pthread_getcpuclockid"):
-        return time.process_time  # macOS and Windows: the best there is
+        # The best there is.
+        return time.process_time  # pragma: no cover - macOS, Windows
     return partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
 
 

@@ -129,9 +129,6 @@ class _LeftToDjango:
     def urlpatterns(self) -> Any:
         return getattr(self._urlconf, "urlpatterns", self._urlconf)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._urlconf, name)  # handler404 and the like
-
     def __repr__(self) -> str:
         return f"django_view({self._urlconf!r})"
 

@@ -127,7 +127,7 @@ def _add_target(environ: dict[str, Any], target: str, script_name: str) -> None:
     environ["RAW_URI"] = target
     # No target has a fragment; aiohttp's router, too, looks at nothing behind the sign of one.
     target = target.partition("#")[0]
-    if not target.isascii():
+    if not target.isascii():  # pragma: no cover - aiohttp's parser in C lets none through
         target = target.encode("utf-8", "surrogateescape").decode("latin-1")
     if not target.startswith("/") and "://" in target:
         # RFC 9112 section 3.2.2: the host of an absolute-form target replaces the Host header.

@@ -152,13 +152,12 @@ class _SelectiveResources:
     async def allowed_methods(self, request: web.Request) -> set[str]:
         allowed: set[str] = set()
         path = request.rel_url.path_safe
-        while path:
+        while True:
             for resource in self._index.get(path, ()):
                 allowed |= (await resource.resolve(request))[1]
             if path == "/":
-                break
+                return allowed
             path = path.rpartition("/")[0] or "/"
-        return allowed
 
 
 def _index_key(canonical: str) -> str:

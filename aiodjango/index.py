@@ -9,6 +9,7 @@ time, never a wrong answer.
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 from django.urls.resolvers import RegexPattern, RoutePattern
@@ -31,7 +32,7 @@ class _Part:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # pragma: no cover - for debuggers
         return self.text
 
 
@@ -42,10 +43,10 @@ ANYTHING: Final = _Part("<anything>")  # and no more is known from here on
 Shape = tuple[str | _Part, ...]
 
 
-def shapes(chain: Chain) -> set[Shape]:
-    """What the paths of a chain look like, in every language that it may be read in."""
-    languages = site_languages() if chain.is_localized else [None]
-    return {_shape(chain.in_language(language)) for language in languages}
+def shapes(url: Chain) -> list[Shape]:
+    """What the paths of a URL pattern look like, in every language that it may be read in."""
+    languages = site_languages() if url.is_localized else [None]
+    return list(dict.fromkeys(_shape(url.in_language(language)) for language in languages))
 
 
 def literal_prefix(shape: Shape) -> str:
@@ -94,18 +95,15 @@ def _is_value(regex: str) -> bool:
 def _regex_parts(regex: re.Pattern[str], is_endpoint: bool) -> Iterator[str | _Part]:
     """The parts of a regular expression as Django applies it (see RegexPattern.match())."""
     if parser is None or regex.flags & (re.IGNORECASE | re.MULTILINE):
-        yield ANYTHING
-        return
+        return iter((ANYTHING,))
     tokens = list(parser.parse(regex.pattern, regex.flags))
     if not tokens or tokens[0] not in ((op.AT, op.AT_BEGINNING), (op.AT, op.AT_BEGINNING_STRING)):
-        yield ANYTHING
-        return
-    yield from _token_parts(tokens[1:])
+        return iter((ANYTHING,))
     # Without an end, or with a bare `$` inside, more may follow: of an include() its own
     # patterns, of an endpoint a rest that Django ignores.
     ends = regex.pattern.endswith("$") or tokens[-1] == (op.AT, op.AT_END_STRING)
-    if is_endpoint and not ends:
-        yield ANYTHING
+    rest = (ANYTHING,) if is_endpoint and not ends else ()
+    return chain(_token_parts(tokens[1:]), rest)
 
 
 def _token_parts(tokens: Iterable[tuple[Any, Any]]) -> Iterator[str | _Part]:

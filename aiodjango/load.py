@@ -27,7 +27,7 @@ class Load:
 
     def enter(self) -> None:
         """Count this thread, until it leaves."""
-        if hasattr(time, "pthread_getcpuclockid"):
+        if hasattr(time, "pthread_getcpuclockid"):  # pragma: no branch - not macOS, Windows
             ident = threading.get_ident()
             self._clocks[ident] = time.pthread_getcpuclockid(ident)
 

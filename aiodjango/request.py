@@ -77,7 +77,8 @@ def _adapt(request: web.Request) -> LiftedRequest:
         environ = build_environ(request, mount, TrustedProxies(""))
     try:
         django = LiftedRequest(environ)
-    except BadRequest:  # a Content-Type that can't be read, and that nothing here needs
+    except (BadRequest, LookupError, ValueError):
+        # A Content-Type that can't be read, and that nothing here needs.
         del environ["CONTENT_TYPE"]
         django = LiftedRequest(environ)
     RequestMiddleware.current().process_request(django)

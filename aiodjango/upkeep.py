@@ -126,7 +126,7 @@ def _has_news(connection: BaseDatabaseWrapper) -> bool:
     except connection.Database.Error:  # type: ignore[attr-defined]
         return True  # it has been closed
     if not hasattr(select, "poll"):
-        return False
+        return False  # pragma: no cover - Windows
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

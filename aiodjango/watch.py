@@ -200,7 +200,7 @@ class Watches:
         if loop is not None and not loop.is_closed():
             try:
                 loop.call_soon_threadsafe(watch.end, reason)
-            except RuntimeError:
+            except RuntimeError:  # pragma: no cover - a race
                 pass  # closed just now, and its WebSockets with it
 
 

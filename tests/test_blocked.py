@@ -150,7 +150,9 @@ class SlowReader(io.StringIO):
 
 
 async def at_breakpoint(request):
+    tracing = sys.gettrace()
     pdb.Pdb(stdin=SlowReader(), stdout=io.StringIO(), nosigint=True).set_trace()
+    sys.settrace(tracing)  # "continue" ends all tracing, also that of a measurement of coverage
     return web.Response()
 
 
@@ -401,6 +403,23 @@ async def test_the_same_place_is_not_named_again_at_once(client, caplog, monkeyp
 @pytest.mark.parametrize("url", ["/short-steps/", "/breakpoint/"])
 async def test_what_does_not_block_is_not_named(client, caplog, url):
     await get(client, url)
+    message = await provoke(client, "/lifted/", caplog)  # this one does
+    assert warnings(caplog) == [message]
+
+
+async def test_what_stands_in_no_code_of_the_projects_is_not_named(
+    client, caplog, tmp_path, monkeypatch
+):
+    """A task of a library's own: the project has no line to change."""
+    module = tmp_path / "site-packages" / "installed.py"
+    module.parent.mkdir()
+    module.write_text(f"import time\nasync def work():\n    time.sleep({LONG})\n")
+    monkeypatch.syspath_prepend(module.parent)
+    work = importlib.import_module("installed").work
+    monkeypatch.delitem(sys.modules, "installed")
+    for _ in range(3):
+        await asyncio.create_task(work())
+        await asyncio.sleep(2 * blocked.INTERVAL)  # in which the watcher would tell
     message = await provoke(client, "/lifted/", caplog)  # this one does
     assert warnings(caplog) == [message]
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import django
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import ClientConnectionError, WSMsgType, web
 from django.core import mail
 from django.core.exceptions import (
     BadRequest,
@@ -256,9 +256,49 @@ async def test_a_host_sees_aiohttps_exceptions(aiohttp_client):
     assert seen == [409]
 
 
-async def test_a_content_type_that_cannot_be_read(page):
-    status, _ = await page(Http404(), headers={"Content-Type": "multipart/form-data; boundary*x"})
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary*x",
+        "text/plain; name*=no-charset''x",
+    ],
+)
+async def test_a_content_type_that_cannot_be_read(page, content_type):
+    status, _ = await page(Http404(), headers={"Content-Type": content_type})
     assert status == 404
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "no-charset"])
+async def test_a_form_that_django_cannot_read_is_left_out(aiohttp_client, settings, charset):
+    settings.DEBUG = True
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 1
+
+    async def view(request):
+        raise ZeroDivisionError(len(await request.read()))
+
+    client = await aiohttp_client(lifted(path("x/", view)))
+    body = "one=first" if charset == "no-charset" else "one=first&two=second"
+    headers = {
+        "Content-Type": f"application/x-www-form-urlencoded; charset={charset}",
+        "Accept": "text/html",
+    }
+    async with client.post("/x/", data=body, headers=headers) as response:
+        text = await response.text()
+    assert response.status == 500
+    assert "ZeroDivisionError" in text
+    assert "No POST data" in text
+
+
+async def test_an_error_page_that_streams_is_a_plain_500(aiohttp_client, caplog):
+    def streaming_404(request, exception):
+        return StreamingHttpResponse(["not ", "found"], status=404)
+
+    urlconf = types.ModuleType("streaming_urls")
+    urlconf.handler404 = streaming_404
+    urlconf.urlpatterns = [path("missing/", raising(Http404()))]
+    client = await aiohttp_client(get_aio_subapp(urlconf))
+    assert (await client.get("/missing/")).status == 500
+    assert "can't be sent by aiohttp: it is no HttpResponse" in caplog.text
 
 
 async def test_the_state_holds_in_error_pages(aiohttp_client, templates):
@@ -323,6 +363,51 @@ async def test_a_stream_is_cut_off_and_logged_once(aiohttp_client, caplog, error
     with pytest.raises(Exception, match=r"not enough data|Transfer|payload|Connection|disconnect"):
         await response.read()
     assert [record.name for record in caplog.records] == ["django.request"]
+
+
+@pytest.mark.parametrize(
+    ("hangs_up", "logged"), [(False, ["django.request"]), (True, [])], ids=["fails", "hangs up"]
+)
+async def test_after_early_hints_only_the_connection_can_end(
+    aiohttp_client, caplog, hangs_up, logged
+):
+    async def view(request):
+        await request.writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+        if hangs_up:
+            request.transport.close()
+            await request.writer.write(b"more")
+        raise ValueError("x")
+
+    client = await aiohttp_client(lifted(path("x/", view)))
+    with pytest.raises(ClientConnectionError, match=r"disconnect|reset|closed"):
+        await client.get("/x/")
+    # aiohttp, too, has something to say of a response that it can't see.
+    names = [record.name for record in caplog.records]
+    assert [name for name in names if name != "aiohttp.server"] == logged
+
+
+async def test_writing_to_a_websocket_that_its_client_has_closed_is_no_error(
+    aiohttp_client, caplog
+):
+    refused = asyncio.get_running_loop().create_future()
+
+    async def view(request):
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        assert (await ws.receive()).type is WSMsgType.CLOSE
+        try:
+            await ws.send_str("too late")
+        except ConnectionError as error:
+            refused.set_result(str(error))
+            raise
+
+    client = await aiohttp_client(lifted(path("ws/", view)))
+    async with client.ws_connect("/ws/") as ws:
+        await ws.close()
+        assert ws.close_code == 1000
+    assert "closing" in await asyncio.wait_for(refused, 10)
+    await client.close()
+    assert caplog.records == []
 
 
 async def test_a_client_that_left_is_no_error(aiohttp_client, caplog):
@@ -418,3 +503,39 @@ def test_the_middleware_says_what_is_wrong():
         assert client.get("/sync/").status_code == 200
         with pytest.raises(ImproperlyConfigured, match=r"The view tests\.urls\.aio takes a req"):
             client.get("/aio/")
+
+
+@pytest.mark.parametrize(
+    ("fails", "logged"), [(False, []), (True, ["django.request"])], ids=["writes on", "fails"]
+)
+async def test_without_cancellation_a_view_goes_on_when_its_client_has_left(caplog, fails, logged):
+    ended = asyncio.Event()
+
+    async def view(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"so far")
+        try:
+            async with asyncio.timeout(10):
+                while True:
+                    await response.write(b"x" * 65536)
+                    await asyncio.sleep(0)
+        except ConnectionError as error:
+            if fails:
+                raise ValueError("x") from error
+            raise
+        finally:
+            ended.set()
+
+    runner = web.AppRunner(lifted(path("s/", view)), access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(b"GET /s/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"so far" in await reader.readuntil(b"so far")
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 10)
+    finally:
+        await runner.cleanup()  # waits for the handler
+    assert [record.name for record in caplog.records] == logged

@@ -581,12 +581,18 @@ def test_bypassed_middlewares_are_named(checked, settings):
     assert checked(path("sync/", sync_scheme)) == []
 
 
-def test_a_decorated_class_is_an_error(checked):
-    pattern = path("x/", csrf_exempt(ClassView))
+@pytest.mark.parametrize(
+    ("decorator", "way_out"),
+    [
+        (csrf_exempt, "Instead of @csrf_exempt write `csrf_exempt = True` in class ClassView."),
+        (xframe_options_exempt, "Decorate its methods, or use a decorator that gives a class."),
+    ],
+)
+def test_a_decorated_class_is_an_error(checked, decorator, way_out):
+    pattern = path("x/", decorator(ClassView))
     ((id_, text, _),) = checked(pattern)
     assert id_ == "aiodjango.E004"
     assert "test_security.ClassView at 'x/' is a web.View class that a decorator has made" in text
-    way_out = "Instead of @csrf_exempt write `csrf_exempt = True` in class ClassView."
     assert text.endswith(way_out)
     for start in (get_aio_subapp, lambda urlconf: get_aio_application(urlconf=urlconf)):
         with pytest.raises(ImproperlyConfigured, match=re.escape(way_out)):

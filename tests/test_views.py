@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import types
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -77,6 +78,34 @@ async def test_the_hosts_own_state_is_put_back(aiohttp_client):
     client = await aiohttp_client(main)
     assert await (await client.get("/m/x/")).text() == "/m/x/"
     assert seen == [("/hosts-own/", None)]
+
+
+@pytest.mark.parametrize("language", ["it", "en-us", None])
+async def test_the_hosts_own_language_is_put_back(aiohttp_client, settings, language):
+    seen = []
+
+    @web.middleware
+    async def host_language(request, handler):
+        if language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(language)
+        try:
+            return await handler(request)
+        finally:
+            seen.append(translation.get_language())
+
+    async def view(request):
+        translation.activate("ja")
+        return web.Response()
+
+    settings.ROOT_URLCONF = types.ModuleType("root_urls")
+    settings.ROOT_URLCONF.urlpatterns = [path("x/", view)]
+    main = web.Application(middlewares=[host_language])
+    main.add_subapp("/m/", get_aio_subapp())
+    client = await aiohttp_client(main)
+    assert (await client.get("/m/x/")).status == 200
+    assert seen == [language]
 
 
 async def test_the_state_is_put_back_after_an_error(aiohttp_client):

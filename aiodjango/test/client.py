@@ -288,7 +288,7 @@ class _Opening(Generic[T]):
     async def __aexit__(self, *exc_info: object) -> None:
         if isinstance(self._opened, aiohttp.ClientWebSocketResponse):
             await self._opened.close()
-        elif isinstance(self._opened, aiohttp.ClientResponse):
+        elif isinstance(self._opened, aiohttp.ClientResponse):  # pragma: no branch - nothing else
             self._opened.close()
 
 

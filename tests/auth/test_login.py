@@ -77,6 +77,17 @@ async def test_the_login_page_is_djangos_whatever_the_views_urlconf(aiohttp_clie
     )
 
 
+@pytest.mark.usefixtures("required")
+async def test_without_django_the_login_page_is_that_of_the_urlconf(aiohttp_client, users):
+    from . import urls
+
+    urlconf = [path("login/", urls.who, name="login"), path("untouched/", urls.untouched)]
+    main = web.Application()
+    main.add_subapp("/site/", get_aio_subapp(urlconf))
+    client = await aiohttp_client(main)
+    assert await answer(client, "/site/untouched/") == (302, "/site/login/?next=/site/untouched/")
+
+
 async def test_a_login_page_elsewhere_is_told_the_whole_url(client, settings):
     settings.LOGIN_URL = "https://login.example/"
     _, url = await answer(client, "/private/")

@@ -1,12 +1,16 @@
 """Django's session and user inside a coroutine view."""
 
 import pytest
+from aiohttp import CookieJar, web
 from django.conf import settings as django_settings
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.urls import path
 
+from aiodjango import aget_session, aget_user
 from aiodjango.database import run_in_django
+from tests.lifted import lifted
 
 ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
 
@@ -15,6 +19,16 @@ ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
 def engine(request, settings):
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
     return request.param
+
+
+@pytest.fixture
+async def client_of_a_clone(aiohttp_client, users, session_settings):
+    async def view(request):
+        user = await aget_user(request.clone(headers={**request.headers, "X-Mine": "yes"}))
+        return web.Response(text=user.get_username())
+
+    jar = CookieJar(unsafe=True)  # an IP address may set cookies
+    return await aiohttp_client(lifted(path("x/", view)), cookie_jar=jar)
 
 
 async def json(client, url):
@@ -93,6 +107,21 @@ async def test_reading_sets_no_cookie_but_varies(client, users, log_in):
     assert "Vary" not in response.headers
 
 
+@pytest.mark.django_db
+async def test_the_same_session_each_time(aiohttp_client, session_settings):
+    async def view(request):
+        session = await aget_session(request)
+        return web.json_response(await aget_session(request) is session)
+
+    client = await aiohttp_client(lifted(path("x/", view)))
+    assert await json(client, "/x/") is True
+
+
+async def test_the_session_of_a_cloned_request_is_read(client_of_a_clone, users, log_in):
+    await log_in(client_of_a_clone, users[0])
+    assert await text(client_of_a_clone, "/x/") == "ann"
+
+
 async def test_saved_at_every_request_if_the_settings_ask(settings, client):
     settings.SESSION_SAVE_EVERY_REQUEST = True
     assert session_cookie(await client.get("/read/")) is None  # nothing to save
@@ -139,9 +168,10 @@ async def test_an_expiry_of_its_own(client):
     assert cookie["max-age"] == "77"
 
 
-async def test_a_session_that_has_gone_meanwhile(client, users, log_in, caplog):
+@pytest.mark.parametrize("query", ["", "?error=404"])
+async def test_a_session_that_has_gone_meanwhile(client, users, log_in, caplog, query):
     await log_in(client, users[0])
-    assert (await client.get("/losing/")).status == 400
+    assert (await client.get(f"/losing/{query}")).status == 400
     assert "The request's session was deleted before the request completed" in caplog.text
 
 

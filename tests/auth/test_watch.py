@@ -208,7 +208,41 @@ async def test_a_check_that_fails_is_followed_by_others(soon, sockets, caplog, m
     assert "The logins of open WebSockets could not be checked." in caplog.text
 
 
+@pytest.mark.parametrize("engine", ["signed_cookies"], indirect=True)
+async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
+    soon, engine, client, users, log_in
+):
+    await log_in(client, users[0])
+    async with client.ws_connect("/socket/") as ws:
+        assert await ws.receive_str(timeout=10) == "ann"
+        (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+        await watches._check()
+        assert await is_open(ws)
+        await change(password="another")
+        assert await ended(ws) == (4401, "password changed")
+
+
 # ---- Its limits ----
+
+
+async def test_a_visitor_who_logs_out_ends_nothing(interval, client, sockets):
+    opened, _ = sockets
+    client.session.cookie_jar.clear()
+    assert (await client.get("/logout/")).status == 200
+    for ws in opened:
+        assert await is_open(ws)
+
+
+async def test_of_two_reasons_the_first_is_told(interval, sockets):
+    (first, *_), _ = sockets
+    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    watch, *_ = watches._open_watches()  # ann's first: they are in the order of their opening
+    watch.end("logged out")
+    assert await ended(first) == (4401, "logged out")
+    assert watch.is_over
+    closing = watch._closing
+    watch.end("deleted")
+    assert watch._closing is closing
 
 
 async def test_a_visitor_is_not_watched(interval, client):

@@ -75,6 +75,8 @@ async def losing(request):
     session = await aget_session(request)
     session["color"] = "red"
     await Session.objects.filter(session_key=session.session_key).adelete()
+    if request.query.get("error"):
+        raise web.HTTPNotFound
     return web.Response()
 
 

@@ -1,13 +1,17 @@
 """System checks: what each finds, and the way out that it names."""
 
+import re
 import subprocess
 import sys
 import types
 
 import pytest
+from aiohttp import web
+from django.conf.urls.i18n import i18n_patterns
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.urls import include, path
 
 from aiodjango.checks import check_settings, check_urlconf
 
@@ -99,8 +103,6 @@ def package(tmp_path, monkeypatch):
 
 
 def test_async_views_of_an_installed_package(urlconf, package):
-    from django.urls import include, path
-
     from aiodjango import django_view
 
     urlconf([path("shop/", include("installed_shop"))])
@@ -121,6 +123,22 @@ def test_where_packages_are_installed():
     assert _is_installed(aiohttp.web.View)
     assert not _is_installed(check_urls.aio_view)
     assert not _is_installed(check_urls.partial)
+
+
+def test_a_view_without_a_file_counts_as_the_projects_own(urlconf):
+    """As one that is made in a shell."""
+    urlconf([path("x/", type("Made", (web.View,), {"__module__": "a_shell"}))])
+    assert check_urlconf() == []
+
+
+def test_localized_patterns_that_overlap_in_each_language_are_told_once(urlconf, settings):
+    settings.LANGUAGES = [("en", "English"), ("de", "German")]
+    urlconf(
+        i18n_patterns(path("<slug:x>/", check_urls.sync_view), path("new/", check_urls.aio_view))
+    )
+    (message,) = check_urlconf()
+    assert message.id == "aiodjango.W002"
+    assert re.search(r"as /(en|en-us|de)/new/: coroutine views", message.msg)
 
 
 def test_order_of_installed_apps(settings):

@@ -62,6 +62,15 @@ class TestBroken:
         assert connection.connection is None
         query(connection)
 
+    @pytest.mark.parametrize("step", ["close_broken", "close_obsolete"])
+    def test_a_connection_that_its_user_closed_is_given_up(self, connection, upkeep, step):
+        """Behind the back of Django, which would not open another one by itself."""
+        query(connection)
+        connection.connection.close()
+        getattr(upkeep, step)()
+        assert connection.connection is None
+        query(connection)
+
     def test_a_transaction_is_left_alone(self, connection, upkeep):
         with transaction.atomic():
             fail(connection)
@@ -132,6 +141,27 @@ def test_transactions_left_open_are_rolled_back(connection, upkeep):
     assert upkeep.in_transaction()  # the new connection is known as well
     upkeep.roll_back()
     connections["default"].cursor().execute("DROP TABLE rolled_back")
+
+
+def test_a_connection_without_a_transaction_has_nothing_to_roll_back(connection, upkeep):
+    pid = query(connection)
+    upkeep.roll_back()
+    assert query(connections["default"]) == pid
+
+
+def test_a_database_that_cannot_be_loaded_is_no_obstacle_to_others(connection, upkeep, caplog):
+    missing = {"ENGINE": "no.such.engine", "NAME": "missing"}
+    connections.settings["missing"] = connections.configure_settings({"default": missing})[
+        "default"
+    ]
+    other = Connections([].append)
+    query(connection)
+    connection.close_at = 0
+    other.close_obsolete()
+    assert connection.connection is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "The database 'missing' can't be looked after"
+    ]
 
 
 def test_cursors_that_are_read_in_parts_are_noted(connection, upkeep, cursors):

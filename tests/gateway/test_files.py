@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import gzip
 import io
+import logging
 import os
+import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
@@ -200,6 +203,65 @@ class TestPlainFiles:
         assert answer.header("X-More") == "yes"
         assert answer.body == CONTENT
 
+    async def test_a_middleware_may_begin_the_response(self, serve, path):
+        """As one does that adds cookies as late as it can; aiohttp begins it once more."""
+
+        @web.middleware
+        async def begins(request, handler):
+            response = await handler(request)
+            await response.prepare(request)
+            return response
+
+        server = await serve(Application(lambda: open(path, "rb")), middlewares=[begins])
+        async with server.client() as client:
+            for _ in range(2):
+                assert (await client.request("GET", "/")).body == CONTENT
+
+    async def test_the_access_log_knows_its_size(self, serve, path, caplog):
+        caplog.set_level("INFO", logger="aiohttp.access")
+        log = {"access_log": logging.getLogger("aiohttp.access"), "access_log_format": "%s %b"}
+        server = await serve(Application(lambda: open(path, "rb")), runner_options=log)
+        answer = await server.get(headers={"Connection": "close"})
+        await server.runner.cleanup()
+        (line,) = [record.getMessage() for record in caplog.records]
+        status, sent = line.split()
+        assert status == "200"
+        # With the head.
+        assert SIZE < int(sent) < SIZE + 1000
+        assert answer.body == CONTENT
+
+    async def test_the_application_may_close_the_connection(self, serve, path):
+        application = Application(lambda: open(path, "rb"), [("Connection", "close")])
+        server = await serve(application)
+        async with server.client() as client:
+            answer = await client.request("GET", "/")
+            assert (answer.header("Connection"), answer.body) == ("close", CONTENT)
+            assert await client.at_end()
+
+    @pytest.mark.parametrize("is_known", [False, True])
+    async def test_a_client_that_has_left(self, serve, path, until, caplog, is_known):
+        """Whether the server knows of it already, or notices when it sends the head."""
+
+        @web.middleware
+        async def leaving(request, handler):
+            response = await handler(request)
+            client.close()
+            if is_known:
+                await until(lambda: request.transport is None)
+            left.set()
+            return response
+
+        left = asyncio.Event()
+        server = await serve(Application(lambda: open(path, "rb")), middlewares=[leaving])
+        before = len(os.listdir("/proc/self/fd"))
+        client = socket.create_connection(("127.0.0.1", server.port))
+        # So that closing it resets the connection.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(left.wait(), 10)
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert caplog.records == []
+
     async def test_over_tls(self, serve, path, tmp_path):
         server_side, client_side = tls_contexts(tmp_path)
         server = await serve(Application(lambda: at_offset(path, 10)), ssl_context=server_side)
@@ -247,10 +309,44 @@ class TestOtherFileLikes:
         server = await serve(Application(make))
         assert (await server.get()).body == b"through a pipe"
 
+    async def test_buffered_from_elsewhere(self, serve, path):
+        """As of an HTTP response: the descriptor is not what read() reads."""
+
+        class Upper(io.RawIOBase):
+            def __init__(self):
+                self.file = open(path, "rb", buffering=0)
+
+            def fileno(self):
+                return self.file.fileno()
+
+            def readable(self):
+                return True
+
+            def readinto(self, buffer):
+                data = self.file.read(len(buffer)).replace(b"!", b"?")
+                buffer[: len(data)] = data
+                return len(data)
+
+            def close(self):
+                self.file.close()
+                super().close()
+
+        server = await serve(Application(lambda: io.BufferedReader(Upper())))
+        assert (await server.get()).body == CONTENT.replace(b"!", b"?")
+
+    async def test_closed_already(self, serve, path, gateway_log):
+        def make():
+            with open(path, "rb") as file:
+                return file
+
+        server = await serve(Application(make))
+        assert (await server.get()).status == 500
+        assert gateway_log() == ["Error in the WSGI application: GET /"]
+
     async def test_a_subclass_that_reads_otherwise(self, serve, path):
         class Upper(io.FileIO):
             def read(self, size=-1):
-                return super().read(min(size, 10)).replace(b"!", b"?")
+                return super().read(min(size, 1000)).replace(b"!", b"?")
 
         server = await serve(Application(lambda: Upper(path, "rb")))
         assert (await server.get()).body == CONTENT.replace(b"!", b"?")

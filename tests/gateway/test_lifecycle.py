@@ -85,6 +85,24 @@ class TestThreadEnd:
         assert gateway_log() == ["A worker thread could not tidy up at its end"]
 
 
+async def test_a_stream_that_would_begin_while_the_server_ends(serve):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def endless(environ, start_response):
+        arrived.set()
+        go_on.wait(20)
+        start_response("200 OK", [])
+        while True:
+            yield b"part"
+
+    server = await serve(endless)
+    request = asyncio.ensure_future(server.get())
+    await until(arrived.is_set)
+    await server.gateway.shutdown()
+    go_on.set()
+    assert (await request).status == 503
+
+
 @asynccontextmanager
 async def serving(app, **runner_options):
     """Serve an application; gives a function that gets a path."""

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 import zlib
 
@@ -190,6 +191,8 @@ class TestLargeResponse:
 
     def application(self, environ, start_response):
         headers = [("Content-Type", "text/plain; charset=latin-1")]
+        if environ["PATH_INFO"] == "/last":
+            headers.append(("Connection", "close"))
         if environ["PATH_INFO"] == "/short":
             headers.append(("Content-Length", str(len(self.CONTENT) + 1)))
         start_response("200 OK", headers)
@@ -208,6 +211,13 @@ class TestLargeResponse:
         async with server.client() as client:
             answer = await client.request("GET", "/short")
             assert (answer.body, answer.complete) == (self.CONTENT, False)
+            assert await client.at_end()
+
+    async def test_the_application_may_close_the_connection(self, serve, limit):
+        server = await serve(self.application, body_memory_limit=limit)
+        async with server.client() as client:
+            answer = await client.request("GET", "/last")
+            assert (answer.header("Connection"), answer.body) == ("close", self.CONTENT)
             assert await client.at_end()
 
     async def test_head(self, serve, limit):
@@ -262,6 +272,26 @@ class TestLargeResponse:
             await until(lambda: len(os.listdir("/proc/self/fd")) >= before + 5 * 3)
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
+    async def test_its_file_is_closed_when_nobody_waits_for_it(self, serve, until):
+        arrived, go_on = threading.Event(), threading.Event()
+
+        def application(environ, start_response):
+            arrived.set()
+            go_on.wait(20)
+            return self.application(environ, start_response)
+
+        server = await serve(
+            application, body_memory_limit=1, runner_options={"handler_cancellation": True}
+        )
+        before = len(os.listdir("/proc/self/fd"))
+        async with server.client() as client:
+            await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(arrived.is_set)
+        await until(lambda: not server.runner.server.connections)
+        go_on.set()
+        await until(lambda: server.gateway.busy == 0)
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
     async def test_without_room_for_a_file_it_stays_in_memory(
         self, serve, tmp_path, monkeypatch, gateway_log
     ):
@@ -269,6 +299,23 @@ class TestLargeResponse:
         server = await serve(self.application, body_memory_limit=1)
         assert (await server.get()).body == self.CONTENT
         assert any("No file for a large response" in message for message in gateway_log())
+
+
+async def test_a_stream_without_room_for_a_file_breaks_off(
+    serve, tmp_path, monkeypatch, until, gateway_log
+):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        for _ in range(64):
+            yield b"x" * MIB
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    server = await serve(application, body_memory_limit=1)
+    async with Client("127.0.0.1", server.port, receive_buffer=4096) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(gateway_log)
+        assert not (await client.answer()).complete
+    assert gateway_log() == ["Error in the WSGI application: GET /"]
 
 
 async def test_a_large_body_of_unknown_length(serve, limit):

@@ -6,11 +6,14 @@ import io
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import web
 
 from aiodjango.body import WATCH_INTERVAL
+from aiodjango.gateway import Gateway
+from tests.gateway.client import Client
 
 MIB = 1024 * 1024
 
@@ -304,6 +307,30 @@ class TestExpect:
             assert (await client.answer()).status == 417
             assert await client.at_end()
 
+    @pytest.mark.parametrize("expect", ["100-continue", "a miracle"])
+    async def test_a_client_that_has_left(self, until, expect):
+        """While the host did something of its own first."""
+        gateway = Gateway(echo)
+        answered = asyncio.get_running_loop().create_future()
+
+        async def handle_expect(request):
+            await until(lambda: request.transport is None)
+            response = await gateway.handle_expect(request)
+            answered.set_result(response.status)
+            return response
+
+        app = web.Application()
+        app.router.add_post("/", gateway.handle, expect_handler=handle_expect)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            async with Client(*runner.addresses[0]) as client:
+                await self.ask(client, 4, expect)
+            assert await asyncio.wait_for(answered, 10) == 499
+        finally:
+            await runner.cleanup()
+
     async def test_http_1_0_expects_nothing(self, serve):
         server = await serve(echo)
         async with server.client() as client:
@@ -356,3 +383,69 @@ class TestClientLeaves:
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert called == []
         assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    @pytest.mark.parametrize("body", [b"", b"read by then", b"x" * 1000], ids=["no", "a", "long"])
+    async def test_while_a_middleware_does_something(self, serve, until, body):
+        """The application never hears of it; for the log there is a status."""
+        answered = asyncio.get_running_loop().create_future()
+
+        @web.middleware
+        async def slow(request, handler):
+            await request.read()
+            await until(lambda: request.transport is None)
+            response = await handler(request)
+            answered.set_result(response.status)
+            return response
+
+        called = []
+        server = await serve(
+            lambda *args: called.append(args), middlewares=[slow], body_memory_limit=100
+        )
+        before = len(os.listdir("/proc/self/fd"))
+        async with server.client() as client:
+            length = f"Content-Length: {len(body)}\r\n\r\n"
+            await client.send(f"POST / HTTP/1.1\r\nHost: x\r\n{length}".encode() + body)
+        assert await asyncio.wait_for(answered, 10) == 499
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert called == []
+
+
+@pytest.mark.parametrize("is_ending", [False, True])
+async def test_a_cancelled_request_whose_file_is_being_written(serve, until, is_ending):
+    """The file is closed when the thread has done with it, the last thing in a loop's life too."""
+
+    @web.middleware
+    async def note_end(request, handler):
+        try:
+            return await handler(request)
+        finally:
+            ended.set()
+
+    ended, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    executor = ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    server = await serve(
+        echo,
+        body_memory_limit=1,
+        middlewares=[note_end],
+        runner_options={"handler_cancellation": True},
+    )
+    before = len(os.listdir("/proc/self/fd"))
+    executor.submit(threading.get_ident).result()
+    executor.submit(go_on.wait, 20)  # in the only thread
+    try:
+        async with server.client() as client:
+            await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+            await client.send(b"x" * 100_000)
+            # A connection at each end, and the file.
+            await until(lambda: len(os.listdir("/proc/self/fd")) == before + 3)
+        await asyncio.wait_for(ended.wait(), 10)
+        assert len(os.listdir("/proc/self/fd")) > before
+        ending = asyncio.ensure_future(loop.shutdown_default_executor()) if is_ending else None
+        await asyncio.sleep(0)
+    finally:
+        go_on.set()
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    if ending is not None:
+        await ending

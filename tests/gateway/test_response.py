@@ -184,13 +184,20 @@ class TestStartResponse:
             assert answer.header("Connection") == "close"
             assert await client.at_end()
 
-    async def test_header_values_are_latin_1_bytes(self, serve):
+    @pytest.mark.parametrize(
+        ("value", "received"),
+        [
+            ("é€".encode().decode("latin-1"), "é€".encode()),
+            ("é", "é".encode()),  # aiohttp can't send the byte E9: the character is kept
+        ],
+    )
+    async def test_header_values_are_latin_1_bytes(self, serve, value, received):
         def application(environ, start_response):
-            start_response("200 OK", [*PLAIN, ("X-Name", "é€".encode().decode("latin-1"))])
+            start_response("200 OK", [*PLAIN, ("X-Name", value)])
             return [b""]
 
         answer = await (await serve(application)).get()
-        assert answer.header("X-Name") == "é€".encode().decode("latin-1")
+        assert answer.header("X-Name").encode("latin-1") == received
 
 
 class TestExcInfo:

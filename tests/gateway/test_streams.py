@@ -375,6 +375,24 @@ class TestEndings:
         await until(lambda: application.open == 0)
         assert (await server.get("/quick")).body == b"quick"
 
+    async def test_thrown_away_at_the_end_of_the_loop(self, serve, until):
+        """Its file is closed although no thread is left to do it in."""
+
+        @web.middleware
+        async def other(request, handler):
+            response = await handler(request)
+            # A connection at each end, and the file.
+            await until(lambda: len(os.listdir("/proc/self/fd")) == before + 3)
+            await asyncio.get_running_loop().shutdown_default_executor()
+            return web.Response(text=f"something else than {response.status}")
+
+        application = Streaming(64 * KIB, 10_000)
+        server = await serve(application, middlewares=[other], body_memory_limit=1)
+        before = len(os.listdir("/proc/self/fd"))
+        assert (await server.get()).body == b"something else than 200"
+        await until(lambda: application.open == 0)
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
     async def test_a_middleware_may_change_its_headers(self, serve):
         @web.middleware
         async def more(request, handler):

@@ -125,8 +125,9 @@ class TestOverload:
             "No longer overloaded: 3 requests were turned away",
         ]
 
-    async def test_a_body_that_is_turned_away_is_closed(self, serve, held, until):
-        server = await serve(held, threads=1, max_pending=1, body_memory_limit=10)
+    @pytest.mark.parametrize("memory", [10, 10_000])
+    async def test_a_body_that_is_turned_away_is_closed(self, serve, held, until, memory):
+        server = await serve(held, threads=1, max_pending=1, body_memory_limit=memory)
         requests = [asyncio.ensure_future(server.get("/first"))]
         await until(lambda: held.inside == 1)
         requests.append(asyncio.ensure_future(server.get("/second")))

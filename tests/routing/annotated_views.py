@@ -40,7 +40,17 @@ async def unknown(request: Unknown): ...
 async def nonsense(request: "not ! an expression"): ...  # noqa: F722
 
 
+async def missing_attribute(request: web.Nothing): ...
+
+
+async def undefined(request: Undefined): ...  # noqa: F821
+
+
 async def return_only(request) -> HttpRequest: ...
+
+
+class Instances:
+    async def __call__(self, request: HttpRequest): ...
 
 
 class Views:

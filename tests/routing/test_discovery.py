@@ -1,6 +1,9 @@
 """Which views of a URLconf are lifted, and what django_view() and annotations leave to Django."""
 
 import functools
+import importlib
+import py_compile
+import sys
 import types
 
 import pytest
@@ -68,6 +71,7 @@ async def wrapped(*args, **kwargs):
         functools.partial(aio_view),
         functools.partial(functools.partial(aio_view)),
         functools.partial(markcoroutinefunction(Callable())),
+        functools.partial(aio_view, unknown="value"),  # inspect has no signature for it
         csrf_exempt(aio_view),
         markcoroutinefunction(Callable()),
         markcoroutinefunction(lambda request: aio_view(request)),
@@ -76,6 +80,8 @@ async def wrapped(*args, **kwargs):
         annotated_views.aiohttp_request,
         annotated_views.unknown,
         annotated_views.nonsense,
+        annotated_views.missing_attribute,
+        annotated_views.undefined,
         annotated_views.return_only,
         annotated_views.Views().aio_method,
     ],
@@ -128,11 +134,24 @@ async def around_class_view(*args, **kwargs):
         annotated_views.union,
         annotated_views.with_more,
         annotated_views.Views().method,
+        functools.partial(annotated_views.http_request),
+        markcoroutinefunction(annotated_views.Instances()),
         HttpResponse,
     ],
 )
 def test_left_to_django(view):
     assert not is_aio_view(view)
+
+
+def test_without_its_source_a_name_for_type_checkers_is_unknown(tmp_path, monkeypatch):
+    py_compile.compile(annotated_views.__file__, tmp_path / "sourceless_views.pyc")
+    monkeypatch.syspath_prepend(tmp_path)
+    views = importlib.import_module("sourceless_views")
+    try:
+        assert not is_aio_view(annotated_views.http_request)
+        assert is_aio_view(views.http_request)
+    finally:
+        del sys.modules["sourceless_views"]
 
 
 def lifted_paths(urlconf):
@@ -198,9 +217,19 @@ def test_the_urlconf_is_only_read():
     assert (repr(patterns), patterns) == before
 
 
-def test_what_is_no_pattern_is_named():
-    with pytest.raises(ImproperlyConfigured, match="holds 'a/': only"):
-        get_aio_routes(["a/"])
+@pytest.mark.parametrize(
+    ("patterns", "text"),
+    [
+        (["a/"], "holds 'a/': only"),
+        (
+            [path("i/", django_view(include(["a/"])))],
+            r"The URLconf django_view\(\['a/'\]\) holds 'a/': only",
+        ),
+    ],
+)
+def test_what_is_no_pattern_is_named(patterns, text):
+    with pytest.raises(ImproperlyConfigured, match=text):
+        get_aio_routes(patterns)
 
 
 def test_a_urlconf_without_patterns_is_named():

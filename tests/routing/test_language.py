@@ -10,11 +10,13 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.middleware.locale import LocaleMiddleware
 from django.test import RequestFactory
-from django.urls import Resolver404, resolve, reverse
+from django.urls import Resolver404, re_path, resolve, reverse
 from django.utils import translation
+from django.utils.translation import gettext_lazy
 
 from aiodjango import get_aio_subapp
 
+from . import i18n_urls
 from .resolving import django_resolve, router_resolve
 
 PATHS = [
@@ -134,6 +136,16 @@ async def test_many_languages_share_a_route(settings, urlconf):
     for raw_path, expected in {"/de/plain/": "plain", "/fr/mai": "prefixed_may"}.items():
         view, _, _ = await router_resolve(app, raw_path)
         assert view.__name__ == expected
+
+
+async def test_another_language_behind_the_place_of_another_pattern(settings, urlconf):
+    """What matches a path in another language may stand elsewhere in aiohttp's index."""
+    march, item = (i18n_urls.view_named(name) for name in ["march", "item"])
+    app = get_aio_subapp([re_path(gettext_lazy("March"), march), re_path(r"^mars/(\d+)/$", item)])
+    app.freeze()
+    assert await router_resolve(app, "/mars") == (march, (), {})
+    assert await router_resolve(app, "/mars/1/") == (item, ("1",), {})
+    assert await router_resolve(app, "/nowhere") is None
 
 
 def test_django_itself_cannot_resolve_without_the_language(urlconf):

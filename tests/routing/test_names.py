@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from django.urls import NoReverseMatch, include, path, re_path
 
-from aiodjango import get_aio_routes, get_aio_subapp
+from aiodjango import get_aio_application, get_aio_routes, get_aio_subapp
 
 
 async def view(request, *args, **kwargs):
@@ -97,6 +97,18 @@ def test_the_router_lists_each_lifted_route():
     )
     assert [route.resource.canonical for route in app.router.routes()] == ["/a/", "/b/{pk}/"]
     assert {route.method for route in app.router.routes()} == {"*"}
+
+
+def test_every_resource_can_be_listed():
+    app = get_aio_application(lambda e, s: [], urlconf=[path("a/", view), path("b/", view)])
+    resources = list(app.router.resources())
+    assert [len(resource) for resource in resources] == [len([*r]) for r in resources]
+    assert sum(map(len, resources)) == 2
+    without_routes = [resource for resource in resources if not len(resource)]
+    assert without_routes
+    for resource in without_routes:
+        with pytest.raises(RuntimeError, match="has no URL of its own"):
+            resource.url_for()
 
 
 def test_route_definitions_are_aiohttps():

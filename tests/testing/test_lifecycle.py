@@ -102,6 +102,24 @@ async def test_application_that_fails_to_start():
             await client.get("/headers/")
 
 
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+async def test_application_that_is_not_djangos(kind):
+    """The last kind has no close()."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return kind([b"one ", b"two"])
+
+    def make():
+        app = web.Application()
+        setup(app, application)
+        return app
+
+    async with AioClient(application=make) as client:
+        for _ in range(2):
+            assert (await client.get("/")).content == b"one two"
+
+
 async def test_application_has_to_be_new():
     app = get_aio_application()
     client = AioClient(application=lambda: app)

@@ -16,7 +16,7 @@ from django.db import connections
 from django.test import override_settings
 from django.urls import path, re_path
 
-from aiodjango import get_aio_application
+from aiodjango import get_aio_application, setup
 from aiodjango.test import AioLiveServerTestCase, AioStaticLiveServerTestCase
 from tests.testing.conftest import SITE
 from tests.testing.test_lifecycle import server_threads
@@ -171,6 +171,31 @@ def test_application_that_fails_to_start(transactional_db, site):
         running(AioLiveServerTestCase, application=staticmethod(make)),
     ):
         pytest.fail("it has started")
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_application_that_is_not_djangos(transactional_db, kind):
+    """The last kind has no close()."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return kind([b"one ", b"two"])
+
+    def make():
+        app = web.Application()
+        setup(app, application)
+        return app
+
+    with running(AioLiveServerTestCase, application=staticmethod(make)) as case:
+        for _ in range(2):
+            assert read(case.live_server_url) == b"one two"
+
+
+def test_the_end_may_come_twice(transactional_db, site):
+    with running(AioLiveServerTestCase) as case:
+        read(f"{case.live_server_url}/headers/")
+    case.server_thread.terminate()
+    assert not case.server_thread.is_alive()
 
 
 def test_two_servers_at_once(transactional_db, site):

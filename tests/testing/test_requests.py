@@ -1,13 +1,16 @@
 """What AioClient sends, and how it ends: the same in both halves of a site."""
 
 import json
+import threading
 from io import BytesIO
 
 import aiohttp
 import pytest
+from aiohttp import web
 from django.test import Client
 from django.test.client import RedirectCycleError
 
+from aiodjango import setup
 from aiodjango.test import AioClient
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -168,6 +171,31 @@ async def test_exception_that_only_the_connection_shows(site):
     async with AioClient(raise_request_exception=False) as client:
         with pytest.raises(aiohttp.ClientPayloadError, match="not completed"):
             await client.get("/broken-stream/")
+
+
+async def test_exception_of_a_stream_is_no_other_requests():
+    go_on = threading.Event()
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return failing() if environ["PATH_INFO"] == "/stream/" else [b"fine"]
+
+    def failing():
+        yield b"begun"
+        go_on.wait(20)
+        raise KeyError("nobody has this key")
+
+    def make():
+        app = web.Application()
+        setup(app, application)
+        return app
+
+    async with AioClient(application=make) as client:
+        async with client.stream("GET", "/stream/") as response:
+            go_on.set()
+            with pytest.raises(aiohttp.ClientPayloadError, match="not completed"):
+                await response.read()
+        assert (await client.get("/other/")).content == b"fine"
 
 
 async def test_django_client_shares_cookies(aio_client, half, transactional_db):
