@@ -2,7 +2,7 @@
 # make test    the whole test suite
 # make check   ruff, mypy
 # make docs    the documentation, into docs/_build/html
-# make bench   the benchmarks, beside other servers (they need wrk; some twenty minutes)
+# make bench   the benchmarks, beside other servers (they need wrk; some thirty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
 #   PYTHON=python3.12      the interpreter (3.11 or newer)

@@ -112,17 +112,12 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     needs_login = login_rule.holds_for(view)
     headers = gate.headers_for(view)
 
-    async def call_carefully(request: web.Request, match: LiftedMatch) -> web.StreamResponse:
-        """Call the view unless the site's settings have another answer, or an error."""
-        match.is_odd = True
+    async def examine(request: web.Request) -> web.StreamResponse | None:
+        """Look closer at a request. Raises or returns what answers it; None to go on."""
         redirection = gate.examine(request, is_exempt=is_exempt)
         if redirection is not None:
             return to_aiohttp(redirection)
-        refusal = await login_rule.refuse(request, view) if needs_login else None
-        if refusal is not None:
-            return refusal
-        with BodyWatch(request):
-            return await call(request)
+        return await login_rule.refuse(request, view) if needs_login else None
 
     async def handler(request: web.Request) -> web.StreamResponse:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
@@ -133,8 +128,15 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         try:
             if match.language is not None or not state.is_default:
                 before = state.enter(request, match.language)
+            refusal = None
             if needs_login or not gate.passes(request):
-                response = await call_carefully(request, match)
+                match.is_odd = True
+                refusal = await examine(request)
+            if refusal is not None:
+                response = refusal
+            elif match.is_odd and request.can_read_body:
+                with BodyWatch(request):
+                    response = await call(request)
             else:
                 response = await call(request)
             if type(response) is not web.Response:
