@@ -95,8 +95,7 @@ def begin_work(request: web.BaseRequest) -> Work:
     Its end has to be told by `Work.end()`. All this costs next to nothing until the database is
     used. What the handler starts inherits it, and goes on to be served after that end.
     """
-    work = Work()
-    work.request = request
+    work = Work(request)
     _work.set(work)
     SyncToAsync.thread_sensitive_context.set(_CONTEXT)
     return work

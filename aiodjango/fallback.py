@@ -125,7 +125,8 @@ class CatchAllEntry(IndexEntry):
             if not is_last(request):
                 return None, methods
             handler = partial(refuse, web.HTTPMethodNotAllowed(request.method, methods))
-            return web.UrlMappingMatchInfo({}, web.ResourceRoute("*", handler, self)), NO_METHODS
+            route = web.ResourceRoute(hdrs.METH_ANY, handler, self)
+            return web.UrlMappingMatchInfo({}, route), NO_METHODS
         return web.UrlMappingMatchInfo({}, self._route), NO_METHODS
 
 

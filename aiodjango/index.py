@@ -6,10 +6,10 @@ own patterns then decide among the few that remain, so an index that knows too l
 time, never a wrong answer.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain
 from typing import Any, Final
 
 from django.urls.resolvers import RegexPattern, RoutePattern
@@ -43,10 +43,10 @@ ANYTHING: Final = _Part("<anything>")  # and no more is known from here on
 Shape = tuple[str | _Part, ...]
 
 
-def shapes(url: Chain) -> list[Shape]:
-    """What the paths of a URL pattern look like, in every language that it may be read in."""
-    languages = site_languages() if url.is_localized else [None]
-    return list(dict.fromkeys(_shape(url.in_language(language)) for language in languages))
+def shapes(chain: Chain) -> list[Shape]:
+    """What the paths of a chain look like, in every language that it may be read in."""
+    languages = site_languages() if chain.is_localized else [None]
+    return list(dict.fromkeys(_shape(chain.in_language(language)) for language in languages))
 
 
 def literal_prefix(shape: Shape) -> str:
@@ -103,7 +103,7 @@ def _regex_parts(regex: re.Pattern[str], is_endpoint: bool) -> Iterator[str | _P
     # patterns, of an endpoint a rest that Django ignores.
     ends = regex.pattern.endswith("$") or tokens[-1] == (op.AT, op.AT_END_STRING)
     rest = (ANYTHING,) if is_endpoint and not ends else ()
-    return chain(_token_parts(tokens[1:]), rest)
+    return itertools.chain(_token_parts(tokens[1:]), rest)
 
 
 def _token_parts(tokens: Iterable[tuple[Any, Any]]) -> Iterator[str | _Part]:

@@ -34,19 +34,21 @@ DRAIN_LIMIT = 5.0
 
 
 class Work:
-    """A piece of work, and where it stands."""
+    """A piece of work, and where it stands.
+
+    request: that it answers. None for work that may pause for long: nothing tells when it's over.
+    """
 
     # As class attributes these cost nothing in the many pieces of work that use no database.
-    #
-    # The request that it answers; None for work that may pause for long: nothing tells when it's
-    # over.
-    request: web.BaseRequest | None = None
-    # The others are guarded by the lock of the threads.
+    # All are guarded by the lock of the threads.
     thread: "OrmThread | None" = None  # its latest; it's in thread.works while it counts there
     outstanding = 0  # calls
     last_call = 0.0
     has_ended = False
     cursors: "tuple[weakref.ref[Any], ...]" = ()  # that are read in parts
+
+    def __init__(self, request: web.BaseRequest | None = None) -> None:
+        self.request = request
 
     def end(self) -> None:
         """Say that it's over; what goes on in background tasks is still served."""

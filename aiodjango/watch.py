@@ -42,8 +42,8 @@ def watch_user(request: web.Request, ws: web.WebSocketResponse) -> asyncio.Task[
     """Close a WebSocket when its user logs out, changes password, is deactivated or deleted.
 
     To be called once the WebSocket is prepared. It is closed with the code 4401 and a message that
-    says why: at once if it happens in this process, else within the setting
-    AIO_WATCH_INTERVAL (30 seconds). The visitor who isn't logged in isn't watched.
+    says why: at once if it happens in this process, else within the setting AIO_WATCH_INTERVAL (30
+    seconds). The visitor who isn't logged in isn't watched.
 
     Returns a task that ends when the watch stands. It need not be awaited.
     Raises RuntimeError for a WebSocket that isn't prepared, and ImproperlyConfigured for an
