@@ -2,6 +2,7 @@
 # make test    the whole test suite
 # make check   ruff, mypy
 # make docs    the documentation, into docs/_build/html
+# make coverage  the suite once more, counting the package's lines and branches
 # make bench   the benchmarks, beside other servers (they need wrk; some thirty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
@@ -22,7 +23,7 @@ ADDRESS := 127.0.0.1:8000
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(DJANGO)
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check coverage docs bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python manage.py demo
@@ -35,6 +36,12 @@ check: $(VENV)/installed-test $(VENV)/installed-lint
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+
+coverage: $(VENV)/installed-test
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

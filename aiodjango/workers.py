@@ -22,7 +22,10 @@ logger = logging.getLogger("aiodjango.gateway")
 
 # How long (seconds) a job may wait for the threads that are awake before another is woken.
 PATIENCE = 0.001
-# How often (seconds) threads at work are looked after when no job waits.
+# How often (seconds) threads at work are looked after while jobs wait and compute for long: each
+# look takes the GIL from one of them, which costs more than it brings …
+LONG_PATIENCE = 0.005
+# … and how often when no job waits.
 CALM = 0.01
 # A thread that is at one job for longer (seconds) does not stand for the others any more.
 LONG_JOB = 0.025
@@ -175,8 +178,7 @@ class Workers:
                 if self._jobs and self._awake < self._places() and self._is_stuck():
                     self._wake()
                 self._looking = bool(self._jobs)
-                delay = PATIENCE if self._looking else CALM
-                self._watch = self.loop.call_later(delay, self._look)
+                self._watch = self.loop.call_later(self._interval(), self._look)
             else:
                 self._load.forget()
                 self._adapt()
@@ -190,11 +192,17 @@ class Workers:
         else:
             switching.restore(self)
 
+    def _interval(self) -> float:
+        """Seconds until the next look."""
+        if not self._jobs:
+            return CALM
+        return LONG_PATIENCE if self._load.computes_long else PATIENCE
+
     def _is_stuck(self) -> bool:
         """Whether all threads that are awake have been at their jobs for a while."""
         if len(self._begun) < self._awake:
             return False  # one is on its way
-        limit = time.monotonic() - (PATIENCE if not self._load.is_full else LONG_JOB)
+        limit = time.monotonic() - PATIENCE
         return all(begun < limit for begun in self._begun.values())
 
     def _abandon(self, job: Job) -> None:

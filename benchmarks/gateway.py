@@ -21,7 +21,7 @@ from subprocess import SubprocessError
 from benchmarks.harness import CLIENT_CORE, Server, check_machine, end_properly, take_turns
 from benchmarks.measures import LARGE, MIB, Figures, Work
 from benchmarks.peers import OURS, PEERS, Peer, Setting, running
-from benchmarks.rows import ROWS, Row
+from benchmarks.rows import ON_POSTGRES, ROWS, Row
 from benchmarks.table import Result, block, summary
 from tests.postgres import missing_part, running_cluster
 
@@ -47,7 +47,7 @@ class Fleet:
 
 def why_no_row(name: str) -> str | None:
     """What keeps a row from being measured here, if anything does."""
-    if name == "postgres":
+    if name in ON_POSTGRES:
         return missing_part()
     if name == "idle":
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -158,7 +158,7 @@ def prepared(rows: Collection[str], loop: str) -> Iterator[Setting]:
                 # The rest is a hole: to write so much would keep the disk busy for a while.
                 file.truncate(size * MIB)
         environ = {"BENCHMARK_FOLDER": name}
-        if "postgres" in rows:
+        if not ON_POSTGRES.isdisjoint(rows):
             # It inherits the core. The servers bind themselves to theirs.
             cores = os.sched_getaffinity(0)
             os.sched_setaffinity(0, [CLIENT_CORE])

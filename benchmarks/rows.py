@@ -103,6 +103,7 @@ BY_WRK = (RATE, CPU, P99)
 LATENCY = (P99, P50, LOAD)
 GET_GOALS = (Goal("gthread", 2.2), Goal("aiohttp-wsgi", 1.6))
 
+ON_POSTGRES = {"postgres", "report", "report-free"}
 ROWS = {
     "get": Row(
         "plain GET",
@@ -148,6 +149,17 @@ ROWS = {
     ),
     "sqlite": Row("ORM read, SQLite", BY_WRK, by_wrk, in_django("/row/default/")),
     "postgres": Row("ORM read, PostgreSQL", BY_WRK, by_wrk, in_django("/row/postgres/")),
+    "report": Row(
+        "page of five queries, PostgreSQL", BY_WRK, by_wrk, in_django("/report/postgres/")
+    ),
+    "report-free": Row(
+        "page of five queries, free",
+        BY_WRK,
+        by_wrk,
+        in_django("/report/postgres/"),
+        pinned=False,
+        quick=False,
+    ),
     "coroutine": Row("coroutine view", BY_WRK, by_wrk, {**COROUTINE, "aiohttp": "/coroutine/"}),
     "blocked": Row(
         "coroutine beside sync views that wait",

@@ -10,6 +10,7 @@ urlpatterns = [
     path("file/<str:name>", views.file),
     path("stream/<int:size>/", views.stream),
     path("row/<str:database>/", views.row),
+    path("report/<str:database>/", views.report),
     path("block/", views.block),
     path("compute/", views.compute),
     path("native/", views.native),

@@ -49,6 +49,13 @@ def row(request: HttpRequest, database: str) -> HttpResponse:
     return HttpResponse(Row.objects.using(database).get(pk=1).text, content_type="text/plain")
 
 
+def report(request: HttpRequest, database: str) -> HttpResponse:
+    """The template page, of five queries."""
+    rows = [Row.objects.using(database).get(pk=1) for _ in range(5)]
+    items = [{"number": row.pk, "name": row.text, "text": TEXT} for row in rows] * 5
+    return render(request, "page.html", {"items": items})
+
+
 def block(request: HttpRequest) -> HttpResponse:
     """Waits, as for a slow query."""
     time.sleep(BLOCKED)

@@ -208,6 +208,11 @@ class TestRefused:
         [answer] = outcomes[0].answers
         assert answer.status in REFUSALS
 
+    async def test_length_of_more_digits_than_python_reads(self, attacked):
+        data = post(b"Content-Length: %s3\r\n" % (b"0" * 5000), b"abc")
+        [outcome] = await attacked.attack(Sent([data]), is_refused=True)
+        assert what_reached(outcome) == []
+
     async def test_nothing_behind_it_is_read(self, attacked):
         """All of them at once, with a request before each and two behind."""
         for data in REFUSED.values():

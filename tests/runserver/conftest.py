@@ -106,7 +106,7 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
         environ = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DJANGO_", "PYTHON", "COV_")) and name != "RUN_MAIN"
+            if not name.startswith(("DJANGO_", "PYTHON")) and name != "RUN_MAIN"
         }
         environ |= {
             "PYTHONPATH": str(REPOSITORY),
