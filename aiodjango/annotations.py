@@ -30,7 +30,7 @@ def _first_annotation(view: Any) -> Any:
     if sys.version_info < (3, 14):
         if isinstance(view, FunctionType) and not view.__annotations__:
             return None  # the usual case, without the cost of a signature
-    else:
+    else:  # pragma: no cover - Python 3.14
         # There, reading an annotation evaluates it, which fails for type checkers' names.
         import annotationlib
 

@@ -207,7 +207,7 @@ class Watcher:
     def _cpu_time(self) -> float:
         try:
             return self._computed()
-        except OSError:  # the loop's thread has ended
+        except OSError:  # pragma: no cover - the loop's thread has ended just now
             return 0.0
 
 

@@ -169,8 +169,7 @@ def is_translated(pattern: Any) -> bool:
 
 def language_prefix(pattern: LocalePrefixPattern, language: str | None) -> str:
     """What i18n_patterns() puts before a path, without the cost of activating the language."""
-    if language is None:
-        language = settings.LANGUAGE_CODE
+    language = language or settings.LANGUAGE_CODE
     if language == settings.LANGUAGE_CODE and not pattern.prefix_default_language:
         return ""
     return f"{language}/"

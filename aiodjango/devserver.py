@@ -54,7 +54,7 @@ class StaticFiles:
         await self._gateway.close()
 
 
-def _not_found(environ: Any, start_response: Any) -> list[bytes]:
+def _not_found(environ: Any, start_response: Any) -> list[bytes]:  # pragma: no cover
     # Only for a path that aiohttp and WSGI decode differently, in its first few letters.
     start_response("404 Not Found", [("Content-Type", "text/plain")])
     return [b"Not Found"]
@@ -112,7 +112,7 @@ class DevelopmentServer:
             self._finished.wait(EXIT_GRACE)
         except RuntimeError:
             pass  # The loop has ended by itself.
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # pragma: no cover - within half a second
             pass  # A second Ctrl-C: no more patience.
 
     def _run(self, listening: socket.socket) -> None:

@@ -34,7 +34,7 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
     meanwhile.
     """
     django = known_django_request(request)
-    if django is None:
+    if django is None:  # pragma: no cover - asked for only where there is one
         return
     middleware = RequestMiddleware.current()
     if _may_save(django):

@@ -197,7 +197,7 @@ class Watches:
 
     def end(self, watch: Watch, reason: str) -> None:
         loop = self._loop()
-        if loop is not None and not loop.is_closed():
+        if loop is not None and not loop.is_closed():  # pragma: no branch - a race
             try:
                 loop.call_soon_threadsafe(watch.end, reason)
             except RuntimeError:  # pragma: no cover - a race

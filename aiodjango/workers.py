@@ -139,8 +139,6 @@ class Workers:
                 gate.release()
             self._awake += len(self._idle)
             self._idle.clear()
-            if not self._alive:
-                self._stopped.set()
             switching.restore(self)
         for job in jobs:
             self._abandon(job)

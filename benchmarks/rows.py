@@ -153,7 +153,7 @@ ROWS = {
         "page of five queries, PostgreSQL", BY_WRK, by_wrk, in_django("/report/postgres/")
     ),
     "report-free": Row(
-        "page of five queries, free",
+        "page of five queries, free on all cores",
         BY_WRK,
         by_wrk,
         in_django("/report/postgres/"),

@@ -16,6 +16,9 @@ from aiodjango.database import close_orm_threads
 
 # Whether to try thousands of cases where a hundred will do while one works.
 THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")
+# Seconds for a process that is of no use any more to write down which lines it has run: `make
+# coverage` wants to know.
+LAST_WORDS = 5 if "COVERAGE_PROCESS_CONFIG" in os.environ else 0
 
 
 def require(*, program: str | None = None, module: str | None = None) -> str:

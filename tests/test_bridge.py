@@ -345,6 +345,26 @@ class TestEnd:
             assert view.ends == ["cancelled", "clean"]
             await lost(request)
 
+    async def test_a_long_clean_up_is_cancelled_only_once(self, monkeypatch):
+        monkeypatch.setattr("aiodjango.workers.CUT_INTERVAL", 0.01)
+        ends = []
+        begun = asyncio.Event()
+
+        async def wait():
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.2)
+                ends.append("clean")
+
+        async with serving(lambda path: async_to_sync(wait)(), shutdown_timeout=0.01) as site:
+            request = asyncio.ensure_future(site.get())
+            await begun.wait()
+            await site.runner.cleanup()
+            assert ends == ["clean"]
+            await lost(request)
+
     async def test_one_that_begins_late(self, caplog):
         view = Waiting()
 

@@ -201,6 +201,15 @@ async def test_a_subapp_alone_answers_404(aiohttp_client):
         assert (response.status, await response.text()) == (404, "404: Not Found")
 
 
+async def test_a_mounted_subapp_without_django_answers_404(aiohttp_client):
+    main = web.Application()
+    main.add_subapp("/echo/", get_aio_subapp([path("room/", saying("room"))]))
+    client = await aiohttp_client(main)
+    for headers in [{}, {"Expect": "100-continue"}]:
+        response = await client.get("/echo/nowhere/", headers=headers)
+        assert (response.status, await response.text()) == (404, "404: Not Found")
+
+
 async def test_the_nearest_fallback_has_the_miss(aiohttp_client):
     def wsgi_saying(text):
         def wsgi(environ, start_response):

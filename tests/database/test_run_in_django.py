@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection, transaction
 from django.utils import translation
 
 from aiodjango import django_context, run_in_django
@@ -281,6 +282,58 @@ class TestThreads:
         await asyncio.sleep(0)
         assert await asyncio.to_thread(close_orm_threads, 10)
         assert await asyncio.gather(*calls) == list(range(50))
+
+    async def test_a_transaction_left_open_is_rolled_back_at_close_orm_threads(self, caplog):
+        def begin():
+            transaction.set_autocommit(False)
+            connection.ensure_connection()
+
+        async with django_context():
+            await run_in_django(begin)
+            assert await asyncio.to_thread(close_orm_threads, 10)
+            assert "left open" in caplog.text
+            assert await run_in_django(transaction.get_autocommit)
+
+    async def test_upkeep_that_fails_is_logged(self, caplog):
+        def close():
+            raise RuntimeError("as the test asked")
+
+        def spoil():
+            connection.ensure_connection()
+            connection.close_if_unusable_or_obsolete = close
+
+        await run_in_django(spoil)
+        async with asyncio.timeout(30):
+            while "as the test asked" not in caplog.text:
+                await asyncio.sleep(PAUSE)
+        assert "The database connections of aiodjango-orm-0 can't be looked after" in caplog.text
+        assert await run_in_django(thread_name) == "aiodjango-orm-0"
+
+    async def test_that_cannot_be_started_are_done_without(self, settings, monkeypatch, caplog):
+        settings.AIO_ORM_THREADS = 2
+        begun, go_on = threading.Event(), threading.Event()
+
+        def block():
+            begun.set()
+            go_on.wait(30)
+
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await run_in_django(thread_name)
+        blocked = asyncio.create_task(run_in_django(block))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        waiting = asyncio.create_task(run_in_django(thread_name))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await waiting == "aiodjango-orm-0"
+        assert "Can't start an ORM thread: 1 go on" in caplog.text
+        await blocked
 
     @pytest.mark.parametrize("count", [0, -1, "8", 2.0, True, None])
     async def test_setting_that_cannot_be(self, settings, count):

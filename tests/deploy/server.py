@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from yarl import URL
+
+from tests.conftest import LAST_WORDS
 
 ROOT = Path(__file__).parents[2]
 # A server says when it loses something; gunicorn does lose a socket when it is given one by number.
@@ -129,6 +131,10 @@ def run(
     try:
         yield server
     finally:
+        if LAST_WORDS and process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LAST_WORDS)
         if server.left_behind():
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

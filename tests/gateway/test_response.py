@@ -509,13 +509,14 @@ class TestErrors:
         assert (answer.status, answer.body, answer.complete) == (200, b"some", False)
         assert "ZeroDivisionError: half way" in caplog.text
 
-    async def test_of_the_log_alone_after_a_complete_body(self, serve, caplog, until):
+    @pytest.mark.parametrize("parts", [[b"hello"], [b"he", b"llo"]])
+    async def test_of_the_log_alone_after_a_complete_body(self, serve, caplog, until, parts):
         class Bad(Closing):
             def close(self):
                 super().close()
                 raise ZeroDivisionError("in close()")
 
-        result = Bad([b"hello"])
+        result = Bad(parts)
 
         def application(environ, start_response):
             start_response("200 OK", [("Content-Length", "5")])

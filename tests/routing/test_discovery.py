@@ -82,6 +82,7 @@ async def wrapped(*args, **kwargs):
         annotated_views.nonsense,
         annotated_views.missing_attribute,
         annotated_views.undefined,
+        annotated_views.undefined_names,
         annotated_views.return_only,
         annotated_views.Views().aio_method,
     ],

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from aiodjango.accesslog import AccessLogger, ProtocolLogger, log_websocket
 
@@ -118,3 +118,20 @@ async def test_a_target_cannot_forge_lines(client, url, records):
     (record,) = records
     assert "\n" not in record.getMessage()
     assert record.getMessage().startswith('"GET /404%0A%5Bnow%5D%20forged HTTP/1.1" 404 ')
+
+
+class TestProtocolLogger:
+    """What aiohttp's server says; the errors of a real connection are in test_serving.py."""
+
+    def test_lets_other_errors_pass(self, caplog):
+        error = ValueError("as the test asked")
+        ProtocolLogger(logging.getLogger("aiohttp.server"), {}).error("Trouble", exc_info=error)
+        assert [record.getMessage() for record in caplog.records] == ["Trouble"]
+        assert caplog.records[0].exc_info[1] is error
+
+    def test_says_nothing_of_clients_that_the_end_cuts_off(self, caplog, records):
+        protocol_logger = ProtocolLogger(logging.getLogger("aiohttp.server"), {})
+        protocol_logger.is_ending = True
+        protocol_logger.error("Trouble", exc_info=ClientConnectionResetError())
+        assert not caplog.records
+        assert not records

@@ -64,15 +64,16 @@ class Command(DjangoCommand):
     def run(self, **options: Any) -> None:
         self.use_aio = options["use_aio"]
         if not self.use_aio:
-            super().run(**options)
-            return
+            return super().run(**options)
         self.server_cls = ListeningSocket
         if not options["use_reloader"] and threading.current_thread() is threading.main_thread():
             # As the autoreloader does.
             signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))
         try:
             super().run(**options)
-        except KeyboardInterrupt:
+        except (
+            KeyboardInterrupt
+        ):  # pragma: no cover - a race: Django's own command has an eye on it
             sys.exit(0)
         finally:
             # The autoreloader leaves in the main thread while another one serves.
