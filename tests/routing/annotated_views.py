@@ -46,7 +46,7 @@ async def missing_attribute(request: web.Nothing): ...
 async def undefined(request: Undefined): ...  # noqa: F821
 
 
-async def undefined_names(request: tuple[A, B, C, D, E, F, G, H, I, J]): ...  # noqa: E741, F821
+async def undefined_names(request: tuple[A, B, C, D, E, F, G, H, I, J]): ...  # noqa: F821
 
 
 async def return_only(request) -> HttpRequest: ...
