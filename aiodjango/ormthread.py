@@ -160,8 +160,9 @@ class OrmThread:
 
     def start(self) -> None:
         """Start the thread. A daemon: it never delays the end of the process."""
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread.start()  # or RuntimeError
+        self._thread = thread
         self.is_started = True
 
     def join(self, timeout: float) -> bool:

@@ -283,7 +283,9 @@ class TestThreads:
         assert await asyncio.to_thread(close_orm_threads, 10)
         assert await asyncio.gather(*calls) == list(range(50))
 
-    async def test_a_transaction_left_open_is_rolled_back_at_close_orm_threads(self, caplog):
+    async def test_a_transaction_left_open_is_rolled_back_at_close_orm_threads(
+        self, caplog, transactional_db
+    ):
         def begin():
             transaction.set_autocommit(False)
             connection.ensure_connection()
@@ -294,7 +296,7 @@ class TestThreads:
             assert "left open" in caplog.text
             assert await run_in_django(transaction.get_autocommit)
 
-    async def test_upkeep_that_fails_is_logged(self, caplog):
+    async def test_upkeep_that_fails_is_logged(self, caplog, transactional_db):
         def close():
             raise RuntimeError("as the test asked")
 

@@ -32,7 +32,7 @@ REFUSED = {
     ),
     # Lengths that are no numbers.
     **{
-        f"length {value[:20]!r}": post(b"Content-Length:" + value + b"\r\n", b"abc")
+        f"length {value!r}": post(b"Content-Length:" + value + b"\r\n", b"abc")
         for value in (
             b" +3", b" -3", b" 3, 3", b" 3,4", b" 0x3", b" 3.0", b" 3 3", b" 3;", b"", b" ",
             b" three", b" 3_0", b" \xd9\xa3", b" '3'", b" 1e1", b" \x0b3", b" 3\x0c",
