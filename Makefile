@@ -1,9 +1,9 @@
-# make demo    the example site at http://127.0.0.1:8000/
-# make test    the whole test suite
-# make check   ruff, mypy
-# make docs    the documentation, into docs/_build/html
+# make demo      the example site at http://127.0.0.1:8000/
+# make test      the whole test suite
+# make check     ruff, mypy
+# make docs      the documentation, into docs/_build/html
 # make coverage  the suite once more, counting the package's lines and branches
-# make bench   the benchmarks, beside other servers (they need wrk; some thirty minutes)
+# make bench     the benchmarks, beside other servers (they need wrk; some thirty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
 #   PYTHON=python3.12      the interpreter (3.11 or newer)
