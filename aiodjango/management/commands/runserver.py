@@ -71,9 +71,7 @@ class Command(DjangoCommand):
             signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))
         try:
             super().run(**options)
-        except (
-            KeyboardInterrupt
-        ):  # pragma: no cover - a race: Django's own command has an eye on it
+        except KeyboardInterrupt:  # pragma: no cover - Django catches it but for a moment
             sys.exit(0)
         finally:
             # The autoreloader leaves in the main thread while another one serves.
