@@ -112,8 +112,8 @@ class DevelopmentServer:
             self._finished.wait(EXIT_GRACE)
         except RuntimeError:
             pass  # The loop has ended by itself.
-        except KeyboardInterrupt:  # pragma: no cover - within half a second
-            pass  # A second Ctrl-C: no more patience.
+        except KeyboardInterrupt:  # pragma: no cover - a second Ctrl-C within EXIT_GRACE
+            pass  # No more patience.
 
     def _run(self, listening: socket.socket) -> None:
         try:

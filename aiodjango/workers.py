@@ -23,7 +23,7 @@ logger = logging.getLogger("aiodjango.gateway")
 # How long (seconds) a job may wait for the threads that are awake before another is woken.
 PATIENCE = 0.001
 # How often (seconds) threads at work are looked after while jobs wait and compute for long: each
-# look takes the GIL from one of them, which costs more than it brings …
+# look takes the GIL from one of them, so what they report waits as long for the loop …
 LONG_PATIENCE = 0.005
 # … and how often when no job waits.
 CALM = 0.01
