@@ -30,7 +30,7 @@ from asgiref.sync import AsyncToSync
 from django.conf import settings
 from django.http import HttpRequest
 
-from .discovery import UrlconfPattern
+from .discovery import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
 
@@ -302,9 +302,7 @@ def _find_native_view(frames: list[FrameType]) -> str | None:
         for name in code.co_varnames[: code.co_argcount]:
             request = values.get(name)
             if isinstance(request, HttpRequest) and request.resolver_match is not None:
-                view = request.resolver_match.func
-                view = getattr(view, "view_class", view)
-                return f"{view.__module__}.{getattr(view, '__qualname__', type(view).__name__)}"
+                return dotted_name(request.resolver_match.func)
     return None
 
 

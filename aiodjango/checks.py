@@ -1,13 +1,8 @@
 """System checks of a project that uses aiodjango."""
 
-import functools
-import inspect
-import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
@@ -16,7 +11,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import middleware
-from .annotations import first_parameter_is
 from .database import orm_thread_count
 from .decorators import (
     CSRF_EXEMPT,
@@ -25,7 +19,7 @@ from .decorators import (
     check_decorated_class,
     django_decorators,
 )
-from .discovery import UrlconfPattern, read_urlconf, view_layers
+from .discovery import UrlconfPattern, may_be_for_django, read_urlconf
 from .setting import load_aio_application
 from .shadows import find_shadows
 from .views import check_arguments
@@ -116,7 +110,8 @@ def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(
             str(error),
-            hint="Let the view declare what its pattern gives, or the request alone.",
+            hint=pattern.way_to_django
+            + "Let the view declare what its pattern gives, or the request alone.",
             obj=pattern.view,
             id="aiodjango.E002",
         )
@@ -137,8 +132,8 @@ def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
         yield Error(
             f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
             f"{pattern.view_name} at {pattern} gets aiohttp's request.",
-            hint=f"{way_out}, or leave the view to Django: annotate its request as "
-            "HttpRequest, or write django_view(view) in the URLconf.",
+            hint=f"{pattern.way_to_django}{way_out}, or leave the view to Django: annotate its "
+            "request as HttpRequest, or write django_view(view) in the URLconf.",
             obj=pattern.view,
             id="aiodjango.E003",
         )
@@ -183,7 +178,7 @@ def _shadows(patterns: list[UrlconfPattern]) -> Iterator[CheckMessage]:
 
 def _foreign_views(lifted: list[UrlconfPattern]) -> Iterator[CheckMessage]:
     for pattern in lifted:
-        if _is_installed(pattern.view) and not _is_for_aiohttp(pattern.view):
+        if may_be_for_django(pattern.view):
             yield Advice(
                 f"The coroutine view {pattern.view_name} at {pattern} comes from an installed "
                 "package. It may be an async view for Django, which aiohttp's request would break.",
@@ -192,29 +187,3 @@ def _foreign_views(lifted: list[UrlconfPattern]) -> Iterator[CheckMessage]:
                 obj=pattern.view,
                 id="aiodjango.W003",
             )
-
-
-def _is_installed(view: Any) -> bool:
-    """Whether the source of a view lies where packages are installed."""
-    *_, innermost = view_layers(view)
-    try:
-        file = Path(inspect.getfile(_source(innermost))).resolve()
-    except (TypeError, OSError):
-        return False
-    return any(file.is_relative_to(folder) for folder in _package_folders())
-
-
-def _source(view: Any) -> Any:
-    return view if inspect.isroutine(view) or isinstance(view, type) else type(view)
-
-
-@functools.cache
-def _package_folders() -> list[Path]:
-    names = ("purelib", "platlib", "stdlib", "platstdlib")
-    return [Path(sysconfig.get_path(name)).resolve() for name in names]
-
-
-def _is_for_aiohttp(view: Any) -> bool:
-    return isinstance(view, type) or any(
-        first_parameter_is(layer, web.BaseRequest) for layer in view_layers(view)
-    )

@@ -29,9 +29,10 @@ def check_login_decorators(pattern: UrlconfPattern) -> None:
     if USER_PASSES_TEST in django_decorators(pattern.view):
         raise ImproperlyConfigured(
             f"The coroutine view {pattern.view_name} at {pattern} has a decorator of "
-            "django.contrib.auth.decorators, which needs Django's request. Use aiodjango's "
-            "aio_login_required or aio_permission_required instead of login_required, "
-            "permission_required and user_passes_test."
+            "django.contrib.auth.decorators, which needs Django's request. "
+            f"{pattern.way_to_django}Use aiodjango's aio_login_required or "
+            "aio_permission_required instead of login_required, permission_required and "
+            "user_passes_test."
         )
 
 

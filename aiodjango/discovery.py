@@ -1,16 +1,21 @@
 """Reading a URLconf: its patterns in order, and which of their views are lifted out of Django."""
 
 import functools
+import inspect
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from aiohttp import web
 from aiohttp.abc import AbstractView
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import get_resolver
+from django.views import View
 
 from .annotations import first_parameter_is
 from .converters import Chain, Level
@@ -33,10 +38,17 @@ class UrlconfPattern:
     @property
     def view_name(self) -> str:
         """The dotted name of the view."""
-        view: Any = _unwrap_partial(self.view)
-        view = getattr(view, "view_class", view)
-        named = view if hasattr(view, "__qualname__") else type(view)
-        return f"{named.__module__}.{named.__qualname__}"
+        return dotted_name(self.view)
+
+    @property
+    def way_to_django(self) -> str:
+        """For errors of a view that may be meant for Django: how it is left there. Or empty."""
+        if not may_be_for_django(self.view):
+            return ""
+        return (
+            "It comes from an installed package: if it is an async view for Django, leave it "
+            "there with path(…, django_view(include(…))). "
+        )
 
 
 def read_urlconf(urlconf: Any = None) -> list[UrlconfPattern]:
@@ -82,12 +94,57 @@ def is_aio_view(view: Any) -> bool:
         return issubclass(view, AbstractView)
     if not iscoroutinefunction(_unwrap_partial(view)):
         return False
-    return not any(
-        hasattr(layer, "view_class")  # from the as_view() of a class of Django's
-        or getattr(layer, "is_left_to_django", False)
-        or first_parameter_is(layer, HttpRequest)
+    return django_class(view) is None and not any(
+        getattr(layer, "is_left_to_django", False) or first_parameter_is(layer, HttpRequest)
         for layer in view_layers(view)
     )
+
+
+def django_class(view: Any) -> type[View] | None:
+    """Return the class of Django's kind from which a view comes, None where it comes from none.
+
+    Each as_view() notes its class on the view, under a name of its own: Django's as `view_class`,
+    that of Django REST framework's viewsets as `cls`.
+    """
+    for layer in view_layers(view):
+        owner = getattr(layer, "__self__", None)  # of a bound method
+        noted = (layer, owner, type(owner), *getattr(layer, "__dict__", {}).values())
+        for found in noted:
+            if isinstance(found, type) and issubclass(found, View):
+                return found
+    return None
+
+
+def dotted_name(view: Any) -> str:
+    """Return the dotted name of a view, or of the class of Django's kind from which it comes."""
+    view = _unwrap_partial(view)
+    view = django_class(view) or view
+    named = view if hasattr(view, "__qualname__") else type(view)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def may_be_for_django(view: Any) -> bool:
+    """Whether a coroutine view is an installed package's and does not say it's made for aiohttp."""
+    if isinstance(view, type) or not _is_installed(view):
+        return False
+    return not any(first_parameter_is(layer, web.BaseRequest) for layer in view_layers(view))
+
+
+def _is_installed(view: Any) -> bool:
+    """Whether the source of a view lies where packages are installed."""
+    *_, innermost = view_layers(view)
+    is_named = inspect.isroutine(innermost) or isinstance(innermost, type)
+    try:
+        file = Path(inspect.getfile(innermost if is_named else type(innermost))).resolve()
+    except (TypeError, OSError):
+        return False
+    return any(file.is_relative_to(folder) for folder in _package_folders())
+
+
+@functools.cache
+def _package_folders() -> list[Path]:
+    names = ("purelib", "platlib", "stdlib", "platstdlib")
+    return [Path(sysconfig.get_path(name)).resolve() for name in names]
 
 
 def django_view(view: V) -> V:

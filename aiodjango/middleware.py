@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 
-from .discovery import is_aio_view
+from .discovery import dotted_name, is_aio_view
 
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -114,10 +114,9 @@ class LiftedViewMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Raise ImproperlyConfigured for a coroutine view."""
         if is_aio_view(view):
-            name = f"{view.__module__}.{getattr(view, '__qualname__', repr(view))}"
             raise ImproperlyConfigured(
-                f"The view {name} takes a request of aiohttp's, but Django was asked for "
-                f"{request.path}. Serve the site by aiodjango's application (manage.py runserver "
-                "does) and test the view with aiodjango.test.AioClient, or write django_view() "
-                "around the view if it is meant for Django."
+                f"The view {dotted_name(view)} takes a request of aiohttp's, but Django was asked "
+                f"for {request.path}. Serve the site by aiodjango's application (manage.py "
+                "runserver does) and test the view with aiodjango.test.AioClient, or write "
+                "django_view() around the view if it is meant for Django."
             )

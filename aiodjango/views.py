@@ -266,8 +266,8 @@ def check_arguments(pattern: UrlconfPattern) -> None:
         given = ["the request", *(["an unnamed group"] * positional), *sorted(names)]
         raise ImproperlyConfigured(
             f"The view {pattern.view_name} doesn't fit its URL pattern {pattern}: {error}. "
-            f"The pattern gives {', '.join(given)}; a view that declares only the request gets "
-            "the strings of the path from request.match_info."
+            f"{pattern.way_to_django}The pattern gives {', '.join(given)}; a view that declares "
+            "only the request gets the strings of the path from request.match_info."
         ) from None
 
 

@@ -9,10 +9,12 @@ import pytest
 from aiohttp import web
 from django.conf.urls.i18n import i18n_patterns
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.urls import include, path
 
+from aiodjango import django_view, get_aio_subapp
 from aiodjango.checks import check_settings, check_urlconf
 
 from . import check_urls
@@ -90,12 +92,16 @@ def package(tmp_path, monkeypatch):
         "from aiohttp import web\n"
         "from django.urls import path\n"
         "async def plain(request): ...\n"
+        "from django.contrib.auth.decorators import login_required\n"
+        "async def detail(request, pk, more): ...\n"
+        "@login_required\n"
+        "async def private(request): ...\n"
         "async def for_aiohttp(request: web.Request): ...\n"
         "class ClassView(web.View): ...\n"
         "urlpatterns = [path('p/', plain), path('a/', for_aiohttp), path('c/', ClassView)]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("aiodjango.checks._package_folders", lambda: [tmp_path])
+    monkeypatch.setattr("aiodjango.discovery._package_folders", lambda: [tmp_path])
     import installed_shop
 
     yield installed_shop
@@ -103,8 +109,6 @@ def package(tmp_path, monkeypatch):
 
 
 def test_async_views_of_an_installed_package(urlconf, package):
-    from aiodjango import django_view
-
     urlconf([path("shop/", include("installed_shop"))])
     (message,) = check_urlconf()
     assert message.id == "aiodjango.W003"
@@ -113,11 +117,32 @@ def test_async_views_of_an_installed_package(urlconf, package):
     assert check_urlconf() == []
 
 
+def test_errors_of_an_installed_packages_view_name_django_view_first(urlconf, package):
+    """A URLconf of async views for Django, taken in as it is."""
+    for pattern, check, rest in (
+        (path("d/<int:pk>/", package.detail), "aiodjango.E002", "Let the view declare"),
+        (path("l/", package.private), "aiodjango.E003", "Use aiodjango's aio_login_required"),
+    ):
+        urlconf([pattern])
+        error, warning = check_urlconf()
+        assert (error.id, warning.id) == (check, "aiodjango.W003")
+        way_out = "It comes from an installed package: if it is an async view for Django, leave it"
+        assert error.hint.startswith(way_out)
+        assert "django_view(include(…))" in error.hint.partition(rest)[0]
+        with pytest.raises(ImproperlyConfigured) as raised:
+            get_aio_subapp([pattern])
+        words = str(raised.value)
+        ends = words.find("The pattern gives") if check.endswith("2") else words.find("Use aiodj")
+        assert 0 < words.find(way_out) < ends
+        urlconf([path("shop/", django_view(include([pattern])))])
+        assert check_urlconf() == []
+
+
 def test_where_packages_are_installed():
     import aiohttp
     import django
 
-    from aiodjango.checks import _is_installed
+    from aiodjango.discovery import _is_installed
 
     assert _is_installed(django.urls.reverse)
     assert _is_installed(aiohttp.web.View)

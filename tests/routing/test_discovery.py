@@ -8,12 +8,14 @@ import types
 
 import pytest
 from aiohttp import web
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path, re_path
 from django.views import View
+from django.views.decorators.cache import cache_page, never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 import aiodjango
@@ -108,6 +110,81 @@ async def around_annotated(*args, **kwargs):
 @functools.wraps(DjangoView.as_view())
 async def around_class_view(*args, **kwargs):
     return await DjangoView.as_view()(*args, **kwargs)
+
+
+class ViewSet(View):
+    """Its as_view() notes the class under another name than Django's, as that of DRF does."""
+
+    @classmethod
+    def as_view(cls, actions):
+        async def view(request, *args, **kwargs):
+            return await getattr(cls(), actions[request.method.lower()])(request, *args, **kwargs)
+
+        functools.update_wrapper(view, cls.dispatch)
+        view.cls = cls
+        return csrf_exempt(view)
+
+    async def list(self, request):
+        return HttpResponse()
+
+
+def plainly_decorated(view):
+    """As a decorator does that takes over nothing but the view itself."""
+
+    async def wrapper(*args, **kwargs):
+        return await view(*args, **kwargs)
+
+    wrapper.__wrapped__ = view
+    return wrapper
+
+
+class Decorated:
+    """A decorator that is a class, and has slots."""
+
+    __slots__ = ("__wrapped__",)
+
+    def __init__(self, view):
+        self.__wrapped__ = view
+
+    async def __call__(self, request):
+        return await self.__wrapped__(request)
+
+
+def around(view):
+    @functools.wraps(view)
+    async def wrapper(*args, **kwargs):
+        return await view(*args, **kwargs)
+
+    return wrapper
+
+
+VIEW_SET = ViewSet.as_view({"get": "list"})
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        VIEW_SET,
+        functools.partial(VIEW_SET, extra=1),
+        around(VIEW_SET),
+        around(around(functools.partial(VIEW_SET))),
+        plainly_decorated(plainly_decorated(VIEW_SET)),
+        plainly_decorated(functools.partial(plainly_decorated(VIEW_SET))),
+        cache_page(60)(VIEW_SET),
+        login_required(VIEW_SET),
+        never_cache(around(VIEW_SET)),
+        around(ViewSet),
+        ViewSet().list,
+        around(Decorated(VIEW_SET)),
+        around(DjangoView.as_view()),
+        login_required(DjangoView.as_view()),
+    ],
+)
+def test_what_comes_from_a_class_of_djangos_stays_djangos(view):
+    assert iscoroutinefunction(view) or isinstance(view, functools.partial)
+    assert not is_aio_view(view)
+    (pattern,) = read_urlconf([path("x/", view)])
+    assert pattern.view_name.rpartition(".")[2] in ("ViewSet", "DjangoView")
 
 
 @pytest.mark.parametrize(
