@@ -4,6 +4,7 @@ from .auth import aget_session, aget_user, aio_login_required, aio_permission_re
 from .database import django_context, run_in_django
 from .discovery import django_view
 from .fallback import FALLBACK
+from .runner import AioRunner
 from .subapp import (
     fallback_middleware,
     get_aio_application,
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FALLBACK",
+    "AioRunner",
     "aget_session",
     "aget_user",
     "aio_login_required",

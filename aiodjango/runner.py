@@ -1,0 +1,96 @@
+"""A runner for an aiohttp application: what only a server can decide."""
+
+import asyncio
+import inspect
+from typing import Any
+
+from aiohttp import web
+
+# Seconds from the last connection that an ending server accepts to the end of those that are idle.
+IDLE_GRACE = 0.5
+
+
+class AioRunner(web.AppRunner):
+    """A `web.AppRunner` for an application that contains a Django project.
+
+    Django receives request bodies as they were sent, and no request is dropped at a restart.
+
+    app: the application, not yet started.
+    max_line_size: the longest request target, in bytes; 400 above.
+    max_field_size: the longest header, name and value, in bytes; 400 above.
+    max_headers: the largest number of headers; 400 above.
+    shutdown_timeout: how long handlers may take to finish at shutdown, in seconds.
+    idle_grace: how long at shutdown idle connections are kept after the last one was accepted, in
+        seconds: the request of an accepted connection may still be on its way.
+    options: the other options of `web.AppRunner`, `auto_decompress` excepted.
+
+    Raises TypeError and ValueError for an invalid option.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        max_line_size: int = 8190,
+        max_field_size: int = 8190,
+        max_headers: int = 128,
+        shutdown_timeout: float = 60.0,
+        idle_grace: float = IDLE_GRACE,
+        **options: Any,
+    ) -> None:
+        _check_names(options)
+        super().__init__(
+            app,
+            max_line_size=_positive("max_line_size", max_line_size),
+            max_field_size=_positive("max_field_size", max_field_size),
+            max_headers=_positive("max_headers", max_headers),
+            shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
+            auto_decompress=False,
+            **options,
+        )
+        self._idle_grace = _seconds("idle_grace", idle_grace)
+
+    async def cleanup(self) -> None:
+        """Stop accepting, let requests that are on their way arrive, and end the application."""
+        for site in self.sites:
+            await site.stop()
+        if self.server is not None and self.server.connections:
+            # A connection that was just accepted looks idle until its request has arrived, and
+            # aiohttp closes idle connections first.
+            await asyncio.sleep(self._idle_grace)
+        await super().cleanup()
+
+
+def _check_names(options: dict[str, Any]) -> None:
+    """Raise TypeError for options that aiohttp does not know.
+
+    aiohttp itself would drop all options then, at each connection, with a warning.
+    """
+    if "auto_decompress" in options:
+        raise TypeError(
+            "AioRunner has no option auto_decompress: Django receives bodies as they were sent, "
+            "coroutine views receive them decoded."
+        )
+    known = {
+        name
+        for function in (web.AppRunner.__init__, web.RequestHandler.__init__, web.Server.__init__)
+        for name in inspect.signature(function).parameters
+    }
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(f"AioRunner has no option {', '.join(unknown)}.")
+
+
+def _positive(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, but is {value}")
+    return float(value)

@@ -1,0 +1,146 @@
+"""gunicorn's worker on `aiodjango.AioRunner`: --worker-class aiodjango.worker.GunicornWorker."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from ssl import SSLContext
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.worker import GunicornWebWorker
+from gunicorn import sock
+
+from .runner import AioRunner
+
+__all__ = ("GunicornUVLoopWorker", "GunicornWorker")
+
+# A limit of 0 is none in gunicorn. aiohttp's parser in C takes numbers of this size.
+UNLIMITED = 2**31 - 1
+# What of graceful_timeout open requests have to finish; the application's own end has the rest.
+SHUTDOWN_SHARE = 0.95
+
+
+class GunicornWorker(GunicornWebWorker):
+    """aiohttp's worker for gunicorn, with gunicorn's settings taken over.
+
+    It serves an application, or a coroutine function that returns an application or a runner.
+    """
+
+    wsgi: Any
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = staticmethod(asyncio.new_event_loop)
+
+    def init_process(self) -> None:
+        # Made after the fork. aiohttp's own method asks for a current loop first, which is
+        # deprecated where there is none, and sets an event loop policy for uvloop.
+        self.loop = self.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        super(GunicornWebWorker, self).init_process()
+
+    def load_wsgi(self) -> None:
+        # Where aiodjango reads who may name the scheme of a request.
+        os.environ["FORWARDED_ALLOW_IPS"] = ",".join(self.cfg.forwarded_allow_ips)
+        super().load_wsgi()
+
+    def run(self) -> None:
+        # After gunicorn's hook post_worker_init, which may replace the application.
+        self.wsgi = self._runner_maker(self.wsgi)
+        super().run()
+
+    def _runner_maker(self, wsgi: Any) -> Callable[[], Awaitable[web.AppRunner]]:
+        """Return what aiohttp's worker takes: a coroutine function that returns a runner."""
+
+        async def make_runner() -> web.AppRunner:
+            app = await wsgi() if inspect.iscoroutinefunction(wsgi) else wsgi
+            if isinstance(app, web.AppRunner):
+                return app
+            if not isinstance(app, web.Application):
+                raise RuntimeError(
+                    "GunicornWorker serves an aiohttp.web.Application, as "
+                    "aiodjango.get_aio_application() returns, or a coroutine function that returns "
+                    f"one, not {app!r}."
+                )
+            return AioRunner(app, **self._runner_options())
+
+        return make_runner
+
+    def _runner_options(self) -> dict[str, Any]:
+        cfg = self.cfg
+        return {
+            "logger": self.log,
+            "keepalive_timeout": cfg.keepalive,
+            "shutdown_timeout": cfg.graceful_timeout * SHUTDOWN_SHARE,
+            "max_line_size": cfg.limit_request_line or UNLIMITED,
+            "max_field_size": cfg.limit_request_field_size or UNLIMITED,
+            "max_headers": cfg.limit_request_fields,
+            **self._access_log_options(),
+        }
+
+    def _access_log_options(self) -> dict[str, Any]:
+        cfg, log = self.cfg, self.log
+        if not (cfg.accesslog or cfg.statsd_host or getattr(log, "access_log_enabled", False)):
+            return {"access_log": None}
+        if "%(" not in cfg.access_log_format:
+            # A format of aiohttp's, as its own worker takes it.
+            return {"access_log": log.access_log, "access_log_format": cfg.access_log_format}
+        return {"access_log": log, "access_log_class": GunicornAccessLogger}
+
+    @staticmethod
+    def _create_ssl_context(cfg: Any) -> SSLContext:
+        # aiohttp's own does not know gunicorn's hook ssl_context, and asks for a TLS version in a
+        # way that Python deprecates.
+        context: SSLContext = sock.ssl_context(cfg)
+        # gunicorn may offer HTTP/2, which aiohttp does not speak.
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class GunicornUVLoopWorker(GunicornWorker):
+    """The same on uvloop's event loop."""
+
+    @staticmethod
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        import uvloop
+
+        return uvloop.new_event_loop()
+
+
+class GunicornAccessLogger(AbstractAccessLogger):
+    """Has gunicorn's logger write the lines, by the format that gunicorn was given."""
+
+    logger: Any
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        self.logger.access(
+            _Logged(response.status, response.body_length, list(response.headers.items())),
+            request,
+            _log_environ(request),
+            timedelta(seconds=time),
+        )
+
+
+class _Logged(NamedTuple):
+    """A response as gunicorn's logger looks at one."""
+
+    status: int
+    sent: int
+    headers: list[tuple[str, str]]
+
+
+def _log_environ(request: web.BaseRequest) -> dict[str, Any]:
+    """The part of a WSGI environ that gunicorn's logger uses."""
+    version = request.version
+    environ = {
+        f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()
+    }
+    return {
+        **environ,
+        "REMOTE_ADDR": request.remote or "",
+        "REQUEST_METHOD": request.method,
+        "RAW_URI": request.raw_path,
+        "PATH_INFO": request.path,
+        "QUERY_STRING": request.query_string,
+        "SERVER_PROTOCOL": f"HTTP/{version.major}.{version.minor}",
+    }
