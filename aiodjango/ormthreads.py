@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .forks import prepare_for_forks
 from .ormthread import Call, OrmThread, Reports, Shared, Work
 
 logger = logging.getLogger("aiodjango.database")
@@ -35,6 +36,7 @@ class OrmThreads:
         self._threads = [
             OrmThread(self._shared, f"aiodjango-orm-{n}") for n in range(self._count())
         ]
+        prepare_for_forks()
         if not self._is_prepared and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin_anew)
         self._is_prepared = True

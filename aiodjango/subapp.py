@@ -14,6 +14,7 @@ from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
+from .forks import prepare_for_forks
 from .routes import LiftedResource, RouteTable
 
 
@@ -117,6 +118,7 @@ def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> Fallb
     :param wsgi: the WSGI application.
     :param fallback_options: the options of the fallback, as ``threads=16``.
     """
+    prepare_for_forks()
     return FallbackMiddleware(Fallback(wsgi, **fallback_options))
 
 
@@ -151,3 +153,4 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
+    prepare_for_forks()
