@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Advice
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError
 from django.utils.module_loading import import_string
 
 from . import middleware
@@ -66,6 +67,18 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     if lifted:
         messages += _bypassed_middlewares()
     return [*messages, *_shadows(patterns), *_foreign_views(lifted)]
+
+
+def check_nesting() -> None:
+    """Raise CommandError if ROOT_URLCONF includes itself.
+
+    For commands, before their system checks: Django's would end in a RecursionError.
+    """
+    if getattr(settings, "ROOT_URLCONF", None):
+        try:
+            read_urlconf()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
 
 
 def _installed_apps() -> Iterator[CheckMessage]:

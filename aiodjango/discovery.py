@@ -55,9 +55,10 @@ def read_urlconf(urlconf: Any = None) -> list[UrlconfPattern]:
     """Return the patterns of a URLconf, those of its include()s in their place.
 
     urlconf: dotted path, module, or list of patterns; None for ROOT_URLCONF. Raises
-    django.core.exceptions.ImproperlyConfigured where it holds something else than patterns.
+    django.core.exceptions.ImproperlyConfigured where it holds something else than patterns, or
+    includes itself.
     """
-    return list(_walk(get_resolver(hashable(urlconf)), (), (), is_left=False))
+    return list(_walk((get_resolver(hashable(urlconf)),), (), (), is_left=False))
 
 
 def hashable(urlconf: Any) -> Any:
@@ -66,14 +67,21 @@ def hashable(urlconf: Any) -> Any:
 
 
 def _walk(
-    resolver: URLResolver, above: tuple[Level, ...], namespaces: tuple[str, ...], *, is_left: bool
+    resolvers: tuple[URLResolver, ...],
+    above: tuple[Level, ...],
+    namespaces: tuple[str, ...],
+    *,
+    is_left: bool,
 ) -> Iterator[UrlconfPattern]:
+    """Yield the patterns of the last resolver; each is included in the one before."""
+    _refuse_ring(resolvers)
+    resolver = resolvers[-1]
     is_left = is_left or isinstance(resolver.urlconf_name, _LeftToDjango)
     for pattern in resolver.url_patterns:
         if isinstance(pattern, URLResolver):
             inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
             level = Level(pattern.pattern, pattern.default_kwargs)
-            yield from _walk(pattern, (*above, level), inner, is_left=is_left)
+            yield from _walk((*resolvers, pattern), (*above, level), inner, is_left=is_left)
         elif isinstance(pattern, URLPattern):
             yield UrlconfPattern(
                 chain=Chain((*above, Level(pattern.pattern, pattern.default_args))),
@@ -86,6 +94,25 @@ def _walk(
                 f"The URLconf {resolver.urlconf_name!r} holds {pattern!r}: only path(), "
                 "re_path() and include() make URL patterns."
             )
+
+
+def _refuse_ring(resolvers: tuple[URLResolver, ...]) -> None:
+    """Raise ImproperlyConfigured if the last of these resolvers includes itself."""
+    *outer, last = resolvers
+    for start, resolver in enumerate(outer):
+        if resolver.url_patterns is last.url_patterns:
+            ring = " -> ".join(map(_urlconf_name, resolvers[start:]))
+            raise ImproperlyConfigured(
+                f"The URLconf {_urlconf_name(last)} includes itself, so its patterns have no end: "
+                f"{ring}. Remove the include() at '{last.pattern}'."
+            )
+
+
+def _urlconf_name(resolver: URLResolver) -> str:
+    urlconf: Any = resolver.urlconf_name
+    if isinstance(urlconf, list | tuple):
+        return f"(the list of patterns at '{resolver.pattern}')"
+    return str(getattr(urlconf, "__name__", urlconf))
 
 
 def is_aio_view(view: Any) -> bool:

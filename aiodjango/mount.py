@@ -28,33 +28,40 @@ class StaticUrls:
             yield
             return
         cls._is_followed = True
-        _read_again(mount)
+        at_root, mounted = _read_again(""), _read_again(mount)
+        _update_storage(at_root, mounted)
         try:
             yield
         finally:
             cls._is_followed = False
             _read_again("")
+            _update_storage(mounted, at_root)
 
 
-def _read_again(mount: str) -> None:
+def _read_again(mount: str) -> str:
+    """Complete the settings under a mount. Returns STATIC_URL."""
     # LazySettings keeps what it completed in its __dict__; there's no public way to drop it.
     for name in ("STATIC_URL", "MEDIA_URL"):
         vars(settings).pop(name, None)
     before = get_script_prefix()
     set_script_prefix(mount if settings.FORCE_SCRIPT_NAME is None else settings.FORCE_SCRIPT_NAME)
     try:
-        static_url = settings.STATIC_URL
         _ = settings.MEDIA_URL
+        return str(settings.STATIC_URL)
     finally:
         set_script_prefix(before)
-    if apps.is_installed("django.contrib.staticfiles"):
-        _update_storage(static_url)
 
 
-def _update_storage(static_url: str) -> None:
+def _update_storage(before: str, static_url: str) -> None:
+    """Give the storage of static files the new STATIC_URL if it has taken the one before."""
+    if before == static_url or not apps.is_installed("django.contrib.staticfiles"):
+        return
     from django.contrib.staticfiles.storage import staticfiles_storage
 
     # Only one that exists already: it took its URL when it was made.
     is_made = vars(staticfiles_storage)["_wrapped"] is not empty
-    if is_made and isinstance(staticfiles_storage, FileSystemStorage):
+    if not is_made or not isinstance(staticfiles_storage, FileSystemStorage):
+        return
+    # Not one with a base_url of its own, such as that of a content delivery network.
+    if staticfiles_storage.base_url == before:
         staticfiles_storage.base_url = static_url

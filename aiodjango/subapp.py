@@ -7,7 +7,7 @@ from wsgiref.types import WSGIApplication
 import django
 from aiohttp import web
 from django.apps import apps
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
 
 from .blocked import watch_loop
 from .decorators import check_decorated_class
@@ -58,7 +58,7 @@ def setup(
 
     :param app: may have routes already, and get more later.
     :param wsgi: the WSGI application that answers what no route takes; None for Django's
-        ``get_wsgi_application()``.
+        own, as ``get_wsgi_application()`` gives.
     :param include_static: serve STATIC_ROOT at STATIC_URL from the event loop; see the page on
         static and media files.
     :param urlconf: where the coroutine views come from, and what ``reverse()`` reads in them:
@@ -76,7 +76,8 @@ def setup(
     if FALLBACK in app:
         raise RuntimeError("This application has a fallback to Django already.")
     _set_up_django()
-    fallback = Fallback(get_wsgi_application() if wsgi is None else wsgi, **fallback_options)
+    # Not get_wsgi_application(): it would set Django up again, and so configure logging anew.
+    fallback = Fallback(WSGIHandler() if wsgi is None else wsgi, **fallback_options)
     app.add_routes(_route_table(urlconf, preserve_order=preserve_order).route_defs())
     add_files(app, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))

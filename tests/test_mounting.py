@@ -201,6 +201,17 @@ async def test_static_url_follows_even_when_read_early(aiohttp_client, settings,
         assert (await get(client, f"/site/{name}/"))["template"].endswith(f" {expected}app.css")
 
 
+async def test_storage_with_a_url_of_its_own_keeps_it(aiohttp_client, settings):
+    storage = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    options = {"base_url": "https://cdn.example/"}
+    settings.STORAGES = {"staticfiles": {"BACKEND": storage, "OPTIONS": options}}
+    assert staticfiles_storage.url("app.css") == "https://cdn.example/app.css"
+    main = web.Application()
+    main.add_subapp("/site/", get_aio_application())
+    await aiohttp_client(main)
+    assert staticfiles_storage.url("app.css") == "https://cdn.example/app.css"
+
+
 async def test_static_url_follows_for_a_storage_made_early(aiohttp_client):
     assert staticfiles_storage.url("app.css") == "/static/app.css"
     client = await aiohttp_client(mounted("/site/"))

@@ -6,7 +6,7 @@ from functools import partial
 from http.cookies import SimpleCookie
 from io import BytesIO
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -20,6 +20,7 @@ from django.test.signals import template_rendered
 from django.urls import resolve
 from django.utils.encoding import force_bytes, iri_to_uri
 from django.utils.functional import SimpleLazyObject
+from django.utils.http import urlencode
 from yarl import URL
 
 from aiodjango.subapp import get_aio_application
@@ -173,7 +174,14 @@ class AioClient(AsyncClient):
         return self._annotated(response, method, target, rendered)
 
     def stream(
-        self, method: str, path: Any, *, secure: bool = False, headers: Any = None, **options: Any
+        self,
+        method: str,
+        path: Any,
+        *,
+        secure: bool = False,
+        headers: Any = None,
+        query_params: Any = None,
+        **options: Any,
     ) -> "_Opening[aiohttp.ClientResponse]":
         """Make a request, and return aiohttp's response as soon as it has begun.
 
@@ -189,10 +197,16 @@ class AioClient(AsyncClient):
             server.opened.append(response)
             return response
 
-        return self._opening(path, begin)
+        return self._opening(path, query_params, begin)
 
     def ws_connect(
-        self, path: Any, *, secure: bool = False, headers: Any = None, **options: Any
+        self,
+        path: Any,
+        *,
+        secure: bool = False,
+        headers: Any = None,
+        query_params: Any = None,
+        **options: Any,
     ) -> "_Opening[aiohttp.ClientWebSocketResponse]":
         """Open a WebSocket: an `aiohttp.ClientWebSocketResponse`, to be awaited or `async with`.
 
@@ -209,12 +223,12 @@ class AioClient(AsyncClient):
                 url, headers=fields, **options
             )
 
-        return self._opening(path, shake_hands)
+        return self._opening(path, query_params, shake_hands)
 
     def _opening(
-        self, path: Any, connect: Callable[[LoopServer, URL], Awaitable[T]]
+        self, path: Any, query_params: Any, connect: Callable[[LoopServer, URL], Awaitable[T]]
     ) -> "_Opening[T]":
-        target = _target(path, None, self.defaults)
+        target = _target(path, query_params, self.defaults)
 
         async def open_connection() -> T:
             server = await self._start()

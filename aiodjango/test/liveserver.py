@@ -23,7 +23,7 @@ from aiodjango.gateway import Gateway
 from aiodjango.subapp import get_aio_application
 
 from .connections import Override, install, orm_calls_on
-from .server import Factory, end, gateways, make_runner
+from .server import Factory, end, gateways, make, make_runner
 
 
 class LiveServer(ThreadedWSGIServer):
@@ -80,7 +80,7 @@ class LiveServer(ThreadedWSGIServer):
         if self.make_application is None:
             app = get_aio_application(application)
         else:
-            app = self.make_application()
+            app = make(self.make_application)
         self._app_runner = make_runner(app)
         try:
             await self._app_runner.setup()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractCookieJar
+from django.conf import settings
 from yarl import URL
 
 from aiodjango.fallback import FALLBACK
@@ -16,6 +17,17 @@ Factory = Callable[[], web.Application]
 
 # How long (seconds) handlers that are still busy at the end have, before and after cancellation.
 GRACE = 0.1
+
+
+def make(factory: Factory) -> web.Application:
+    """Make an application."""
+    # It may call get_wsgi_application(), which sets Django up again: a test that captures log
+    # records would get none from then on. (In Django 6.1 override_settings() configures logging.)
+    before, settings.LOGGING_CONFIG = settings.LOGGING_CONFIG, None
+    try:
+        return factory()
+    finally:
+        settings.LOGGING_CONFIG = before
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
@@ -102,7 +114,7 @@ class LoopServer:
     ) -> None:
         runner = None
         try:
-            app = make_application()
+            app = make(make_application)
             runner = make_runner(app)
             await runner.setup()
             prepare(app)

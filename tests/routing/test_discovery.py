@@ -318,3 +318,44 @@ def test_a_urlconf_without_patterns_is_named():
 def test_root_urlconf_is_the_default(settings):
     settings.ROOT_URLCONF = "tests.routing.i18n_urls"
     assert len(get_aio_routes()) == 5
+
+
+def urlconf_module(name, monkeypatch):
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
+def test_urlconf_that_includes_itself(monkeypatch):
+    module = urlconf_module("lonely_urls", monkeypatch)
+    module.urlpatterns = [path("", aio_view), path("again/", include(module))]
+    with pytest.raises(ImproperlyConfigured) as raised:
+        get_aio_routes("lonely_urls")
+    assert str(raised.value) == (
+        "The URLconf lonely_urls includes itself, so its patterns have no end: "
+        "lonely_urls -> lonely_urls. Remove the include() at 'again/'."
+    )
+
+
+@pytest.mark.parametrize("wrap", [tuple, django_view])
+def test_ring_of_urlconfs(monkeypatch, wrap):
+    shop, blog = (urlconf_module(name, monkeypatch) for name in ("shop_urls", "blog_urls"))
+    shop.urlpatterns = [path("blog/", include(blog))]
+    blog.urlpatterns = [path("shop/", wrap(include(shop)))]
+    root = [path("start/", include(shop))]
+    with pytest.raises(ImproperlyConfigured, match=r"shop_urls -> blog_urls -> .*shop_urls"):
+        read_urlconf(root)
+
+
+def test_list_that_includes_itself():
+    patterns = []
+    patterns.append(path("list/", include(patterns)))
+    with pytest.raises(ImproperlyConfigured, match=r"the list of patterns at 'list/'\) includes"):
+        read_urlconf(patterns)
+
+
+def test_urlconf_that_is_included_twice(monkeypatch):
+    module = urlconf_module("twice_urls", monkeypatch)
+    module.urlpatterns = [path("view/", aio_view)]
+    found = read_urlconf([path("a/", include(module)), path("b/", include(module))])
+    assert [str(pattern) for pattern in found] == ["'a/view/'", "'b/view/'"]

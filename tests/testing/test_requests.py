@@ -7,16 +7,20 @@ from io import BytesIO
 import aiohttp
 import pytest
 from aiohttp import web
+from django.http import QueryDict
 from django.test import Client
 from django.test.client import RedirectCycleError
+from django.utils.datastructures import MultiValueDict
 
 from aiodjango import setup
 from aiodjango.test import AioClient
 
 pytestmark = pytest.mark.usefixtures("site")
 
+METHODS = ["get", "head", "post", "put", "patch", "delete", "options", "trace"]
 
-@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "options", "trace"])
+
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"head"}))
 async def test_methods(aio_client, half, method):
     response = await getattr(aio_client, method)(f"{half}/seen/x/")
     assert response.status_code == 200
@@ -56,6 +60,10 @@ async def test_secure(aio_client, half):
         ("/seen/", {"data": {"a": ["b", "ü"]}}, "/seen/?a=b&a=%C3%BC"),
         ("/seen/?c=d", {"query_params": {"a": "b"}}, "/seen/?a=b"),
         ("/seen/?c=d", {"QUERY_STRING": "e=f"}, "/seen/?e=f"),
+        ("/seen/", {"data": QueryDict("a=1&a=2")}, "/seen/?a=1&a=2"),
+        ("/seen/", {"query_params": QueryDict("a=1&a=2")}, "/seen/?a=1&a=2"),
+        ("/seen/", {"query_params": MultiValueDict({"a": ["1", "2"]})}, "/seen/?a=1&a=2"),
+        ("/seen/", {"query_params": [("a", "1"), ("a", b"2")]}, "/seen/?a=1&a=2"),
         ("http://testserver/seen/", {}, "/seen/"),
     ],
 )
@@ -63,6 +71,48 @@ async def test_target(aio_client, path, options, sent):
     path = path.replace("/seen/", "/aio/seen/x/")
     response = await aio_client.get(path, **options)
     assert response.json()["path"] == sent.replace("/seen/", "/aio/seen/x/")
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_query_params(aio_client, half, method):
+    """Encoded by the same function as Django's client has."""
+    call = getattr(aio_client, method)
+    response = await call(f"{half}/seen/x/", query_params=QueryDict("a=1&a=2&b="))
+    assert response.request["QUERY_STRING"] == "a=1&a=2&b="
+    if method != "head":
+        assert response.json()["path"] == f"{half}/seen/x/?a=1&a=2&b="
+    with pytest.raises(TypeError, match="Cannot encode None for key 'a' in a query string"):
+        await call(f"{half}/seen/x/", query_params={"a": None})
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+async def test_data_in_the_query(aio_client, half, method):
+    call = getattr(aio_client, method)
+    response = await call(f"{half}/seen/x/", QueryDict("a=1&a=2"))
+    assert response.request["QUERY_STRING"] == "a=1&a=2"
+    with pytest.raises(TypeError, match="Cannot encode None for key 'a' in a query string"):
+        await call(f"{half}/seen/x/", {"a": None})
+
+
+async def test_query_params_of_the_client(site, half):
+    async with AioClient(query_params=QueryDict("a=1&a=2")) as client:
+        response = await client.get(f"{half}/seen/x/")
+        assert response.request["QUERY_STRING"] == "a=1&a=2"
+        response = await client.get(f"{half}/seen/x/", query_params={"b": [3, 4]})
+        assert response.request["QUERY_STRING"] == "b=3&b=4"
+
+
+async def test_query_params_of_what_is_opened(aio_client, half):
+    params = {"query_params": QueryDict("a=1&a=2")}
+    async with aio_client.stream("GET", f"{half}/seen/x/", **params) as response:
+        assert response.url.raw_query_string == "a=1&a=2"
+    with pytest.raises(TypeError, match="Cannot encode None"):
+        aio_client.stream("GET", "/", query_params={"a": None})
+    with pytest.raises(TypeError, match="Cannot encode None"):
+        aio_client.ws_connect("/", query_params={"a": None})
+    with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+        await aio_client.ws_connect(f"{half}/seen/x/", **params)
+    assert raised.value.request_info.url.raw_query_string == "a=1&a=2"
 
 
 async def test_headers(site, half):
