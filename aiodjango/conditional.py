@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 from aiohttp import ETag, hdrs, web
 
+# Longer headers, in characters, are not looked at: their parsing would take too long, or they would
+# fill the memory of what was parsed. Browsers send much shorter ones.
+MAX_ACCEPT_ENCODING = 1024
+MAX_ETAGS = 8192
 # A weight, and one range; a number that no file reaches is as good as a wrong one.
 WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE | re.ASCII)
@@ -25,13 +29,17 @@ class Version(NamedTuple):
     modified: int
 
 
-@lru_cache(maxsize=128)
-def accepted_codings(header: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def accepted_codings(request: web.Request, known: tuple[str, ...]) -> tuple[str, ...]:
     """The codings that a client takes rather than the file itself, the best first.
 
-    header: its Accept-Encoding. known: the codings to choose from; where a client takes several
-    alike, the first is the best.
+    known: the codings to choose from; where a client takes several alike, the first is the best.
     """
+    header = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+    return _accepted_codings(header, known) if len(header) <= MAX_ACCEPT_ENCODING else ()
+
+
+@lru_cache(maxsize=128)
+def _accepted_codings(header: str, known: tuple[str, ...]) -> tuple[str, ...]:
     weights: dict[str, float] = {}
     for item in header.lower().split(","):
         coding, *parameters = (part.strip() for part in item.split(";"))
@@ -50,15 +58,39 @@ def _weight(parameters: list[str]) -> float:
     return float(match[1]) if match else 0.0
 
 
+def has_dates(request: web.Request) -> bool:
+    """Whether conditions of a request depend on dates."""
+    headers = request.headers
+    return (
+        hdrs.IF_MODIFIED_SINCE in headers
+        or hdrs.IF_UNMODIFIED_SINCE in headers
+        or hdrs.IF_RANGE in headers
+    )
+
+
+def ignore_unreadable_dates(request: web.Request) -> None:
+    """Have aiohttp's request say None of each condition whose date cannot be read.
+
+    Its properties do so for most invalid dates, but raise OverflowError for a year or an hour of
+    many digits: in the view that asks, or in aiohttp's FileResponse after the view has returned.
+    There is no public way to give one of its properties another value than this cache.
+    """
+    for name in ("if_modified_since", "if_unmodified_since", "if_range"):
+        try:
+            getattr(request, name)
+        except Exception:  # whatever the parser raises: it is no date
+            request._cache[name] = None
+
+
 def status_instead(request: web.Request, version: Version) -> HTTPStatus | None:
     """304 or 412, where a GET or HEAD request wants that rather than the file; otherwise None."""
-    if hdrs.IF_MATCH in request.headers:
-        if not _is_one_of(version.etag, request.if_match, weak=False):
+    if (header := request.headers.get(hdrs.IF_MATCH)) is not None:
+        if len(header) <= MAX_ETAGS and not _is_one_of(version.etag, request.if_match, weak=False):
             return HTTPStatus.PRECONDITION_FAILED
     elif (date := request.if_unmodified_since) and version.modified > date.timestamp():
         return HTTPStatus.PRECONDITION_FAILED
-    if hdrs.IF_NONE_MATCH in request.headers:
-        if _is_one_of(version.etag, request.if_none_match, weak=True):
+    if (header := request.headers.get(hdrs.IF_NONE_MATCH)) is not None:
+        if len(header) <= MAX_ETAGS and _is_one_of(version.etag, request.if_none_match, weak=True):
             return HTTPStatus.NOT_MODIFIED
     elif (date := request.if_modified_since) and version.modified <= date.timestamp():
         return HTTPStatus.NOT_MODIFIED

@@ -36,6 +36,9 @@ _SECURE_HEADERS = (
     (_istr("X-Forwarded-Ssl"), "on"),
 )
 
+# Header names of more bytes than this are not remembered: a client can choose them at will.
+MAX_REMEMBERED_NAME = 64
+
 
 class SchemeConflict(Exception):
     """Headers that name the scheme of the client's connection contradict each other."""
@@ -97,7 +100,8 @@ def build_environ(
 
 def _add_headers(environ: dict[str, Any], request: web.BaseRequest) -> None:
     for raw_name, raw_value in request.raw_headers:
-        key = _header_key(raw_name)
+        is_short = len(raw_name) <= MAX_REMEMBERED_NAME
+        key = _remembered_header_key(raw_name) if is_short else _header_key(raw_name)
         if key is None:
             continue
         value = raw_value.decode("latin-1")
@@ -108,7 +112,6 @@ def _add_headers(environ: dict[str, Any], request: web.BaseRequest) -> None:
         environ[key] = value
 
 
-@lru_cache(maxsize=1024)
 def _header_key(raw_name: bytes) -> str | None:
     """The environ's key for a header, None when the application must not see it."""
     # "X_User" and "X-User" would share a key, and proxies guard only the second spelling.
@@ -121,6 +124,9 @@ def _header_key(raw_name: bytes) -> str | None:
     if name == "TRANSFER_ENCODING":
         return None
     return "HTTP_" + name
+
+
+_remembered_header_key = lru_cache(maxsize=1024)(_header_key)
 
 
 def _add_target(environ: dict[str, Any], target: str, script_name: str) -> None:

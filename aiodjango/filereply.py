@@ -7,7 +7,13 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from .conditional import Version, status_instead, wanted_range
+from .conditional import (
+    Version,
+    has_dates,
+    ignore_unreadable_dates,
+    status_instead,
+    wanted_range,
+)
 from .folder import FoundFile
 from .memory import UNCOUNTED
 from .replies import FileReply, Head, Reply, WholeReply
@@ -47,6 +53,8 @@ def _reply(request: web.Request, found: FoundFile, headers: Headers) -> Reply:
     if found.coding is not None:
         headers[hdrs.CONTENT_ENCODING] = found.coding
 
+    if has_dates(request):
+        ignore_unreadable_dates(request)
     status = status_instead(request, version)
     if status is HTTPStatus.NOT_MODIFIED:
         return _empty(status, {name: headers[name] for name in KEPT_BY_304 if name in headers})

@@ -130,8 +130,7 @@ class Files(IndexEntry):
     def _respond(self, request: web.Request) -> web.StreamResponse | None:
         # aiohttp leaves these two encoded. A name can have the one in it, but not the other.
         name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
-        accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
-        found = self._folder.open(name.split("/"), accepted_codings(accepted, CODINGS))
+        found = self._folder.open(name.split("/"), accepted_codings(request, CODINGS))
         if found is None:
             return None
         return respond(request, found, self._headers(name))

@@ -51,8 +51,10 @@ class LanguageChoice:
             return str(translation.to_language(settings.LANGUAGE_CODE))
         django_request: Any = SimpleNamespace(
             path_info=path,
-            COOKIES=parse_cookie(request.headers.get(hdrs.COOKIE, "")),
-            META={"HTTP_ACCEPT_LANGUAGE": request.headers.get(hdrs.ACCEPT_LANGUAGE, "")},
+            COOKIES=parse_cookie("; ".join(request.headers.getall(hdrs.COOKIE, ()))),
+            META={
+                "HTTP_ACCEPT_LANGUAGE": ",".join(request.headers.getall(hdrs.ACCEPT_LANGUAGE, ()))
+            },
         )
         language = translation.get_language_from_request(
             django_request, check_path=self._prefixes_used

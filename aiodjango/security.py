@@ -3,7 +3,6 @@
 The rules are those of HttpRequest.get_host() and of Django's own middlewares.
 """
 
-from functools import lru_cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,8 +25,12 @@ from .response import process_response
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Where a request without an Origin may come from: the site's own pages, or no page at all.
 OWN_FETCH_SITES = frozenset({"same-origin", "none"})
-# How many hosts that are allowed, and how many origins, an application remembers.
-REMEMBERED = 1024
+# How many allowed hosts an application remembers, and of which length at most: a client can choose
+# ports, and names under a wildcard, at will.
+MAX_HOSTS = 1024
+MAX_HOST_LENGTH = 300
+# Longer than the origin of any host (253 characters) with its scheme and port.
+MAX_ORIGIN_LENGTH = 300
 
 
 class OriginRefused(PermissionDenied):
@@ -43,7 +46,6 @@ class Gate:
     def __init__(self) -> None:
         self._is_forwarded = settings.USE_X_FORWARDED_HOST
         self._known_hosts: set[str] = set()
-        self._is_trusted = lru_cache(REMEMBERED)(self._is_trusted_origin)
         self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
         self._security = _security_middleware()
         self._headers = SecurityHeaders(self)
@@ -103,19 +105,23 @@ class Gate:
         if is_plain and values[0] in self._known_hosts:
             return values[0]
         host = django_request(request).get_host()
-        if is_plain:
-            if len(self._known_hosts) >= REMEMBERED:
+        if is_plain and len(host) <= MAX_HOST_LENGTH:
+            if len(self._known_hosts) >= MAX_HOSTS:
                 self._known_hosts.clear()
             self._known_hosts.add(host)
         return host
 
     def _check_origin(self, request: web.Request, host: str) -> None:
-        if hdrs.ORIGIN in request.headers:
-            origin = ",".join(request.headers.getall(hdrs.ORIGIN))
+        origins = request.headers.getall(hdrs.ORIGIN, ())
+        if len(origins) > 1:
+            raise OriginRefused("Origin checking failed - the request has more than one Origin.")
+        if origins:
+            origin = origins[0]
             own = f"{'https' if self.is_secure(request) else 'http'}://{host}"
             if origin != own and not self._is_trusted(origin):
                 raise OriginRefused(
-                    f"Origin checking failed - {origin} does not match any trusted origins. "
+                    f"Origin checking failed - {origin[:MAX_ORIGIN_LENGTH]} does not match any "
+                    "trusted origins. "
                     "CSRF_TRUSTED_ORIGINS allows an origin, @csrf_exempt on the view all of them."
                 )
         else:
@@ -126,9 +132,12 @@ class Gate:
                     "@csrf_exempt on the view allows such requests."
                 )
 
-    def _is_trusted_origin(self, origin: str) -> bool:
+    def _is_trusted(self, origin: str) -> bool:
         if origin in self._csrf.allowed_origins_exact:
             return True
+        # urlsplit() remembers what it has split.
+        if not self._csrf.allowed_origin_subdomains or len(origin) > MAX_ORIGIN_LENGTH:
+            return False
         try:
             parsed = urlsplit(origin)
         except ValueError:

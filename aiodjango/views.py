@@ -15,6 +15,7 @@ from django.utils import translation
 
 from .auth import LoginRule
 from .body import BodyWatch
+from .conditional import has_dates, ignore_unreadable_dates
 from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
@@ -128,6 +129,8 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         try:
             if match.language is not None or not state.is_default:
                 before = state.enter(request, match.language)
+            if has_dates(request):
+                ignore_unreadable_dates(request)
             refusal = None
             if needs_login or not gate.passes(request):
                 match.is_odd = True

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiodjango.gateway")
 
+# A longer status line is not remembered: its reason may hold text of a client.
+MAX_REMEMBERED_STATUS = 128
+
 # Headers that belong to the connection, not to the application (RFC 2616 section 13.5.1).
 _HOP_BY_HOP = frozenset(
     (
@@ -309,7 +312,10 @@ def make_head(status: str, headers: Iterable[tuple[str, str]]) -> Head:
     Headers that belong to the connection are left out. Raises TypeError and ValueError for what
     cannot be sent as it is.
     """
-    code, reason = _parse_status(status)
+    if isinstance(status, str) and len(status) > MAX_REMEMBERED_STATUS:
+        code, reason = _parse_status.__wrapped__(status)
+    else:
+        code, reason = _parse_status(status)
     pairs: list[tuple[str, str]] = []
     length: int | None = None
     close = False

@@ -241,6 +241,18 @@ async def test_where_unsafe_requests_and_handshakes_may_come_from(
         assert await handshake(client, headers) == (101 if status == 200 else status)
 
 
+@pytest.mark.parametrize("own", [0, 1])
+async def test_more_than_one_origin_is_refused(client, own, caplog):
+    origins = [("Origin", "http://localhost:8000"), ("Origin", "http://evil.example")]
+    headers = [("Host", "localhost:8000"), origins[own], origins[1 - own]]
+    assert (await client.post("/x/", headers=headers)).status == 403
+    assert "more than one Origin" in caplog.text
+    assert await handshake(client, headers) == 403
+    twice = [("Host", "localhost:8000"), origins[0], origins[0]]
+    assert (await client.post("/x/", headers=twice)).status == 403
+    assert (await client.post("/exempt/", headers=twice)).status == 200
+
+
 async def handshake(client, headers):
     try:
         async with client.ws_connect("/socket/", headers=headers):

@@ -175,6 +175,14 @@ class TestPrecompressed:
         )
         assert (await client.answer()).header("Content-Encoding") == "gzip"
 
+    @pytest.mark.parametrize(("length", "coding"), [(1024, "gzip"), (1025, None), (8000, None)])
+    async def test_a_header_that_is_too_long_is_not_looked_at(
+        self, client, compressed, length, coding
+    ):
+        headers = {"Accept-Encoding": "gzip" + "," * (length - len("gzip"))}
+        answer = await client.request("GET", "/static/site.css", headers=headers)
+        assert answer.header("Content-Encoding") == coding
+
     async def test_only_one_is_there(self, client, compressed):
         (compressed / "site.css.br").unlink()
         headers = {"Accept-Encoding": "gzip, br"}
