@@ -13,6 +13,9 @@ import shutil
 import pytest
 
 from aiodjango.database import close_orm_threads
+from tests.environment import drop_other_variables
+
+drop_other_variables()
 
 # Whether to try thousands of cases where a hundred will do while one works.
 THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")
@@ -24,10 +27,11 @@ LAST_WORDS = 5 if "COVERAGE_PROCESS_CONFIG" in os.environ else 0
 def require(*, program: str | None = None, module: str | None = None) -> str:
     """Skip the test unless a program is on PATH, or a module can be imported.
 
-    Returns the program's path, or the module's name.
+    Returns the program's path, or the module's name. Debian keeps servers off the PATH of users.
     """
     if program is not None:
-        path = shutil.which(program)
+        folders = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
+        path = shutil.which(program, path=os.pathsep.join(folders))
         if path is None:
             pytest.skip(f"needs the program {program}", allow_module_level=True)
         return path

@@ -8,7 +8,6 @@ where nginx is missing.
 """
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
+from tests.conftest import require
+from tests.environment import environment
 from tests.gateway.test_files import tls_contexts
 
 DEADLINE = 30  # seconds
@@ -67,18 +66,10 @@ class Nginx:
         return self._addresses[name]
 
 
-def require_nginx() -> str:
-    """Skip the test unless there's an nginx; its path. Debian keeps it off the PATH of users."""
-    path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if path is None:
-        pytest.skip("needs the program nginx", allow_module_level=True)
-    return path
-
-
 @contextmanager
 def running_nginx(folder: Path, fronts: Mapping[str, Front]) -> Iterator[Nginx]:
     """Run an nginx with these fronts; end it."""
-    program = require_nginx()
+    program = require(program="nginx")
     _, tls = tls_contexts(folder)
     listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in fronts}
     addresses, servers = {}, []
@@ -97,7 +88,7 @@ def running_nginx(folder: Path, fronts: Mapping[str, Front]) -> Iterator[Nginx]:
     process = subprocess.Popen(
         [program, "-p", folder, "-c", config_file, "-e", log],
         # So an nginx takes over the sockets of the one that it replaces.
-        env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
+        env=environment(NGINX="".join(f"{descriptor};" for descriptor in descriptors)),
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
     )

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import require
+from tests.environment import environment
 
 DEADLINE = 60  # seconds
 OUTSIDE = "outside"  # what the connections of query() are called
@@ -103,7 +104,7 @@ class Cluster:
         done = subprocess.run(
             [self._programs / program, *arguments],
             cwd=self.folder,
-            env={**os.environ, "PGDATA": str(self._data), "LC_ALL": "C.UTF-8"},
+            env=environment(PGDATA=str(self._data), LC_ALL="C.UTF-8"),
             user=self._user,
             group=self._user,
             extra_groups=[] if self._user else None,

@@ -6,7 +6,6 @@ import functools
 import importlib
 import io
 import itertools
-import os
 import pdb
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from django.views import View
 from aiodjango import blocked, django_view, get_aio_application, get_aio_subapp
 from tests import blocking
 from tests.conftest import require
+from tests.environment import ROOT, environment
 
 LONG = 0.2  # seconds, that a view here blocks
 
@@ -469,7 +469,7 @@ async def test_a_process_that_was_stopped_accuses_nobody():
         *[sys.executable, "-c", PROGRAM],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment(PYTHONPATH=str(ROOT)),
     )
     try:
         async with asyncio.timeout(30), ClientSession() as session:

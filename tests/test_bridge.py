@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from aiodjango import FALLBACK, setup
 from aiodjango.gateway import Gateway
+from tests.environment import ROOT, environment
 
 flavour = contextvars.ContextVar("flavour", default="plain")
 
@@ -469,13 +469,12 @@ loop.close()
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["client waits", "client has left"])
 async def test_a_process_ends_in_silence(leaves):
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     process = subprocess.Popen(
         [sys.executable, "-W", "always::ResourceWarning", "-c", PROGRAM],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(DJANGO_SETTINGS_MODULE="tests.settings", PYTHONPATH=str(ROOT)),
     )
     try:
         port = int(await asyncio.to_thread(process.stdout.readline))

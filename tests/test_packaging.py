@@ -2,7 +2,6 @@
 
 import ast
 import importlib.metadata
-import os
 import re
 import shutil
 import subprocess
@@ -10,14 +9,13 @@ import sys
 import tarfile
 import zipfile
 from email import message_from_bytes
-from pathlib import Path
 
 import pytest
 
 import aiodjango
 from tests.conftest import require
+from tests.environment import ROOT, environment
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "aiodjango"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [
@@ -28,14 +26,12 @@ MODULES = [
 DEPENDENCIES = {"aiodjango", "aiohttp", "asgiref", "django", "yarl"}
 
 
-def python(*arguments, cwd, **environment):
+def python(*arguments, cwd, **variables):
     """Run this interpreter apart from the suite; return its output, or fail with it."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    clean.pop("DJANGO_SETTINGS_MODULE", None)
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env=clean | environment,
+        env=environment(**variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import ROOT, run, serve, until
+from tests.deploy.server import run, serve, until
+from tests.environment import ROOT, environment
 
 HELLO = ROOT / "docs" / "hello"
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -79,6 +80,7 @@ def test_the_two_commands_exist(target):
     done = subprocess.run(
         ["make", "--dry-run", target, f"PYTHON={sys.executable}"],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=30,

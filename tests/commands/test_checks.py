@@ -16,6 +16,7 @@ from django.urls import include, path
 
 from aiodjango import django_view, get_aio_subapp
 from aiodjango.checks import check_settings, check_urlconf
+from tests.environment import ROOT, environment
 
 from . import check_urls
 
@@ -226,5 +227,12 @@ def test_reading_checks_imports_no_server():
         "settings.configure(INSTALLED_APPS=['aiodjango']); django.setup();"
         "print([m for m in sys.modules if m.startswith('aiodjango.') and 'dev' in m])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "[]\n"

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.deploy.server import DEADLINE, ROOT
+from tests.deploy.server import DEADLINE
+from tests.environment import ROOT, environment
 
 SETUP = """
 import asyncio, json, os, sys, threading, time
@@ -60,6 +61,7 @@ def run(script, database):
         [sys.executable, "-Wignore::DeprecationWarning", "-c", SETUP + script]
         + [json.dumps({"DATABASES": {"default": database}})],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

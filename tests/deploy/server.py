@@ -16,8 +16,8 @@ import aiohttp
 from yarl import URL
 
 from tests.conftest import LAST_WORDS
+from tests.environment import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 # A server says when it loses something; gunicorn does lose a socket when it is given one by number.
 WARNINGS = ["-Wdefault::ResourceWarning", "-Wignore::ResourceWarning:gunicorn.arbiter"]
 DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
@@ -120,7 +120,11 @@ def run(
         process = subprocess.Popen(
             [sys.executable, *WARNINGS, *command],
             cwd=cwd,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PYTHONPATH": str(ROOT)},
+            env=environment(
+                DJANGO_SETTINGS_MODULE=settings,
+                PYTHONPATH=str(ROOT),
+                PYTHONUNBUFFERED="1",  # Django's runserver leaves its banner in a file's buffer
+            ),
             pass_fds=[listener.fileno()] if listener else [],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,7 +1,6 @@
 """A reader of a page: puts each file where its caption says, and runs each command, in order."""
 
 import ast
-import os
 import re
 import shlex
 import subprocess
@@ -12,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.deploy.server import DEADLINE, ROOT, Server, run, serve
+from tests.deploy.server import DEADLINE, Server, run, serve
+from tests.environment import ROOT, environment
 
 DOCS = ROOT / "docs"
 PASSWORD = "correct horse"
@@ -133,11 +133,10 @@ class Reader:
             raise ValueError(f"The page names a command that its reader doesn't know: {program}")
         if "createsuperuser" in arguments:
             arguments += ("--noinput",)  # the password is asked for at a terminal otherwise
-        clean = {key: value for key, value in os.environ.items() if "DJANGO" not in key}
         done = subprocess.run(
             [sys.executable, "-Werror", *arguments],
             cwd=self.folder,
-            env={**clean, "PYTHONPATH": str(ROOT), "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
+            env=environment(PYTHONPATH=str(ROOT), DJANGO_SUPERUSER_PASSWORD=PASSWORD),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

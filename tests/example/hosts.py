@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.example.server import DEADLINE, ROOT, environment, manage
+from tests.conftest import require
+from tests.environment import ROOT, environment
+from tests.example.server import DEADLINE, example_environment, manage
 from tests.gateway.test_files import tls_contexts
-from tests.nginx import require_nginx
 
 DEPLOY = ROOT / "example" / "deploy"
 WORKERS = 2  # on each host
@@ -93,7 +94,7 @@ class Host:
             self.process = subprocess.Popen(
                 [*systemd, "-m", "gunicorn", *arguments, *options],
                 cwd=ROOT,
-                env=environment(None, **environ),
+                env=example_environment(None, **environ),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -134,7 +135,7 @@ class Redis:
         self.url = f"unix://{self._path}"
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, env=environment(), stdin=subprocess.DEVNULL)
         end = time.monotonic() + DEADLINE
         while not is_listening(str(self._path)):
             if self._process.poll() is not None or time.monotonic() > end:
@@ -166,7 +167,7 @@ def running_redis(program: str) -> Iterator[Redis]:
 @contextmanager
 def running_nginx(folder: Path, hosts: list[Host], static: Path) -> Iterator[dict[str, str]]:
     """Run nginx with the site's configuration; yield its URLs by name, as `Deployment` has them."""
-    program = require_nginx()
+    program = require(program="nginx")
     tls_contexts(folder)
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     http, https, plain = ("{}:{}".format(*listener.getsockname()) for listener in listeners)
@@ -189,7 +190,7 @@ def running_nginx(folder: Path, hosts: list[Host], static: Path) -> Iterator[dic
     process = subprocess.Popen(
         [program, "-p", folder, "-c", config, "-e", log],
         # So an nginx takes over the sockets of the one that it replaces.
-        env={**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in descriptors)},
+        env=environment(NGINX="".join(f"{descriptor};" for descriptor in descriptors)),
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
     )

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.environment import ROOT, environment
+
 DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
 
 GUNICORN = (
@@ -30,17 +31,17 @@ WARNINGS = (
 LISTENING = re.compile(r"(?:Listening at|Running on) ?:? http://127\.0\.0\.1:(\d+)")
 
 
-def environment(database: Path | None = None, **variables: str) -> dict[str, str]:
+def example_environment(database: Path | None = None, **variables: str) -> dict[str, str]:
     """The environment of a process that runs the example: on an SQLite database, or as it says."""
-    return {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "example.settings",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": WARNINGS,
-        **({"EXAMPLE_DATABASE": str(database)} if database else {}),
+    if database:
+        variables["EXAMPLE_DATABASE"] = str(database)
+    return environment(
+        DJANGO_SETTINGS_MODULE="example.settings",
+        PYTHONPATH=str(ROOT),
+        PYTHONUNBUFFERED="1",  # aiohttp's run_app() says where it listens without a flush
+        PYTHONWARNINGS=WARNINGS,
         **variables,
-    }
+    )
 
 
 def manage(database: Path | None, *arguments: str, **variables: str) -> str:
@@ -49,7 +50,7 @@ def manage(database: Path | None, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment(database, **variables),
+        env=example_environment(database, **variables),
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -81,7 +82,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in self.command)],
                 cwd=ROOT,
-                env=environment(self.database),
+                env=example_environment(self.database),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import ROOT, environment
 from tests.example.client import Client, log_in
 from tests.example.hosts import DEPLOY, directive, replaced, variables
-from tests.example.server import ROOT, Server
+from tests.example.server import Server
 from tests.nginx import Front, running_nginx
 
 
@@ -31,7 +32,11 @@ def test_the_units_are_valid(tmp_path: Path):
     units[0].write_text(replaced("chat.service", changes))
     units[1].write_text((DEPLOY / "chat.socket").read_text())
     done = subprocess.run(
-        [analyze, "verify", "--man=no", *units], capture_output=True, text=True, check=False
+        [analyze, "verify", "--man=no", *units],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     complaints = [line for line in done.stderr.splitlines() if "chat." in line]
     assert complaints == []
@@ -79,7 +84,11 @@ def test_the_container_installs_what_there_is_and_collects_static_files(tmp_path
     program, *arguments = collect.split()
     assert program == "python"
     subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environ, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(**environ),
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     assert (tmp_path / "chat" / "room.js").exists()
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -11,10 +9,9 @@ import sys
 import pytest
 
 from tests.conftest import require
+from tests.environment import ROOT, environment
 from tests.gateway.client import Client
 from tests.gateway.environ_dump import application
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # What differs in every request, and why.
 ALWAYS = {
@@ -239,7 +236,7 @@ def gunicorn_port():
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        env={key: value for key, value in os.environ.items() if key != "FORWARDED_ALLOW_IPS"},
+        env=environment(),
     )
     try:
         for line in process.stderr:

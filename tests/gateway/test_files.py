@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import require
+from tests.environment import environment
 from tests.gateway.client import Client
 
 SIZE = 1_000_000
@@ -398,6 +399,7 @@ def tls_contexts(tmp_path):
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"]
         + ["/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
         + ["-keyout", key, "-out", certificate],
+        env=environment(),
         check=True,
         capture_output=True,
     )

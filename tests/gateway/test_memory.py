@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from aiodjango.memory import UNCOUNTED, MemoryBudget, Share
+from tests.environment import ROOT, environment
 from tests.gateway.client import Client
 
 KIB = 1024
@@ -58,6 +59,8 @@ async def serving(**options):
         "-m",
         "tests.gateway.memory_server",
         json.dumps(options),
+        cwd=ROOT,
+        env=environment(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

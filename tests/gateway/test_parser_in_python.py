@@ -1,22 +1,19 @@
 """The same attacks, where aiohttp has no extension in C and parses in Python."""
 
 import asyncio
-import os
 import sys
 
-from tests.deploy.server import ROOT
+from tests.environment import ROOT, environment
 
 ATTACKS = ["hostile", "floods", "fuzz"]
 
 
 async def test_stands_the_same_attacks(tmp_path):
     paths = [f"tests/gateway/test_{name}.py" for name in ATTACKS]
-    environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": str(ROOT)}
-    environment["FEW_CASES"] = "1"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths,
         cwd=ROOT,
-        env=environment,
+        env=environment(AIOHTTP_NO_EXTENSIONS="1", FEW_CASES="1"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip

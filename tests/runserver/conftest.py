@@ -15,8 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import LAST_WORDS
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.environment import ROOT, environment
 
 # How long anything may take that a process does on its own, on a slow machine.
 PATIENCE = 30.0
@@ -105,13 +104,8 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
     async def start(
         *arguments: str, terminal: bool = False, under: tuple[str, ...] = (), **variables: str
     ) -> Runserver:
-        environ = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DJANGO_", "PYTHON")) and name != "RUN_MAIN"
-        }
-        environ |= {
-            "PYTHONPATH": str(REPOSITORY),
+        environ = environment() | {
+            "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "devsite.settings",
             "DJANGO_RUNSERVER_HIDE_WARNING": "true",
             # Django's reloader doesn't wait for a child that takes its time to end.

@@ -8,21 +8,20 @@ import sys
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import ROOT
+from tests.environment import ROOT, environment
 from tests.postgres import postgres  # noqa: F401
 
 LIBRARY = ROOT / "docs" / "library"
 PLAIN = ["tests/test_client.py", "tests/test_live.py"]
 
 
-def run(*command, cwd=LIBRARY, **environment):
+def run(*command, cwd=LIBRARY, **variables):
     """Run a Python command; return its output, or fail with it."""
-    clean = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
-    path = os.pathsep.join([str(ROOT), environment.pop("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), variables.pop("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", *command],
         cwd=cwd,
-        env=clean | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env=environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1", **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,6 +1,5 @@
 """The pytest fixtures, in this run and in runs of pytest of their own."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from django.contrib.auth.models import Group
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads
 from pytest_aiodjango import AioLiveServer
-from tests.deploy.server import ROOT
+from tests.environment import ROOT, environment
 from tests.testing.test_lifecycle import server_threads
 from tests.testing.urls import where
 
@@ -113,14 +112,13 @@ async def test_aiohttps_own_client_needs_a_host(aiohttp_client, settings):
 # ---- In runs of their own ----
 
 
-def run_pytest(folder, test, *options, **environment):
+def run_pytest(folder, test, *options, **variables):
     """Run pytest on a single test file, with warnings as errors; return how it ended."""
     (folder / "test_it.py").write_text(test)
-    clean = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-p", "pytest_aiodjango", "-q", *options],
         cwd=folder,
-        env=clean | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment,
+        env=environment(PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
