@@ -9,6 +9,7 @@ thorough as one likes are, unless FEW_CASES is set as well.
 import importlib.util
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -16,6 +17,9 @@ from aiodjango.database import close_orm_threads
 from tests.environment import drop_other_variables
 
 drop_other_variables()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # The suite runs in the background of a script: its servers would ignore Ctrl-C as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Whether to try thousands of cases where a hundred will do while one works.
 THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")

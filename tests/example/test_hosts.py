@@ -21,7 +21,6 @@ from tests.example.client import Client, csrf_token, feed_until, log_in
 from tests.example.hosts import Deployment, Host, running_deployment
 from tests.example.server import DEADLINE
 from tests.example.visitor import Visitor
-from tests.nginx import require_nginx
 from tests.postgres import Cluster
 
 MAX_BODY = 10 * 1024**2
@@ -31,7 +30,7 @@ MAX_BODY = 10 * 1024**2
 def deployment(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     for module in "gunicorn", "redis":
         require(module=module)
-    require_nginx()
+    require(program="nginx")
     redis = require(program="redis-server")
     if not Path("/proc/net/tcp").exists():
         pytest.skip("needs /proc, to see which worker has a connection")

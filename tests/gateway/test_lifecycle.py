@@ -197,6 +197,8 @@ class TestAfterEachOther:
             async with serving(app) as connect:
                 for _ in range(2):  # the first miss, and one that finds the catch-all
                     assert await get(connect) == str(id(asyncio.get_running_loop()))
+                    # So that the next request does not need another thread.
+                    await until(lambda: not app[FALLBACK].busy)
                 # A thread of the loop before has been told to end.
                 await until(lambda: len(our_threads()) == 1)
 
