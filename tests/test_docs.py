@@ -53,7 +53,9 @@ def as_number(text):
 
 
 def test_the_names_of_the_package_are_in_the_reference():
-    names = re.findall(r"^\.\. (?:autofunction|autoclass|data):: (\w+)$", REFERENCE.read_text(), re.MULTILINE)
+    names = re.findall(
+        r"^\.\. (?:autofunction|autoclass|data):: (\w+)$", REFERENCE.read_text(), re.MULTILINE
+    )
     assert sorted(names) == sorted(aiodjango.__all__)
 
 
