@@ -1,4 +1,4 @@
-"""Parts of a request that cannot be read: taken as missing, or answered as a fault of the client."""
+"""Parts of a request that cannot be read: taken as missing, or answered as a client fault."""
 
 import pytest
 from aiohttp import web
