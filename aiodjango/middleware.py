@@ -20,6 +20,7 @@ FRAME_OPTIONS = "django.middleware.clickjacking.XFrameOptionsMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 CSP = "django.middleware.csp.ContentSecurityPolicyMiddleware"
 LOCALE = "django.middleware.locale.LocaleMiddleware"
+CORS = "corsheaders.middleware.CorsMiddleware"
 
 
 def installed(path: str) -> type[Any] | None:

@@ -70,19 +70,24 @@ def known_django_request(request: web.Request) -> LiftedRequest | None:
 
 
 def _adapt(request: web.Request) -> LiftedRequest:
+    django = bare_django_request(request)
+    RequestMiddleware.current().process_request(django)
+    return django
+
+
+def bare_django_request(request: web.Request) -> LiftedRequest:
+    """Return Django's view of a request as the first middleware sees it, a new one each time."""
     mount = _mount(request)
     try:
         environ = build_environ(request, mount, trusted_proxies(request))
     except SchemeConflict:
         environ = build_environ(request, mount, TrustedProxies(""))
     try:
-        django = LiftedRequest(environ)
+        return LiftedRequest(environ)
     except (BadRequest, LookupError, ValueError):
         # A Content-Type that can't be read, and that nothing here needs.
         del environ["CONTENT_TYPE"]
-        django = LiftedRequest(environ)
-    RequestMiddleware.current().process_request(django)
-    return django
+        return LiftedRequest(environ)
 
 
 def _mount(request: web.Request) -> str:

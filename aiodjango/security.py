@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.http import is_same_domain
 
+from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
 from .environ import TrustedProxies
 from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
@@ -48,6 +49,9 @@ class Gate:
         self._known_hosts: set[str] = set()
         self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
         self._security = _security_middleware()
+        self.cors = Cors.where_installed()
+        # A preflight is answered in examine().
+        self._quick_methods = SAFE_METHODS if self.cors is None else SAFE_METHODS - {"OPTIONS"}
         self._headers = SecurityHeaders(self)
         self._framable_headers = SecurityHeaders(self, is_framable=True)
         self._proxies: TrustedProxies | None = None
@@ -59,14 +63,14 @@ class Gate:
             # The request's own host is that of an absolute-form target, where there is one.
             (headers.get(hdrs.X_FORWARDED_HOST) if self._is_forwarded else request.host)
             in self._known_hosts
-            and request.method in SAFE_METHODS
+            and request.method in self._quick_methods
             and hdrs.UPGRADE not in headers
             and hdrs.TRANSFER_ENCODING not in headers
             and (self._security is None or not self._may_redirect(request))
         )
 
     def examine(self, request: web.Request, *, is_exempt: bool) -> HttpResponseBase | None:
-        """Return a redirection to https if the settings ask for one, None if all is well.
+        """Return a redirection to https or the answer to a preflight; None if all is well.
 
         is_exempt: whether the view takes requests from the pages of any site.
         Raises DisallowedHost, and OriginRefused for what another site's page may have sent.
@@ -80,7 +84,7 @@ class Gate:
         host = self._checked_host(request)
         if not is_exempt and (request.method not in SAFE_METHODS or is_handshake(request)):
             self._check_origin(request, host)
-        return None
+        return None if self.cors is None else self.cors.preflight(request)
 
     def headers_for(self, view: Any) -> "SecurityHeaders":
         """Return the headers for the responses of a view."""
@@ -170,10 +174,13 @@ class SecurityHeaders:
         self._secure = _headers_by(own, "https")
         self._depends_on_scheme = self._plain != self._secure
         self._others = [kind(no_view) for kind in kinds if not _is_djangos(kind)]
-        self.is_empty = not (self._plain or self._secure or self._others)
+        self._cors = gate.cors
+        self.is_empty = not (self._plain or self._secure or self._others or self._cors)
 
     def add_to(self, response: web.StreamResponse, request: web.Request) -> None:
         """Add those that a response doesn't have."""
+        if self._cors is not None:
+            self._cors.add_to(response, request)
         for middleware in self._others:
             process_response(middleware.process_response, django_request(request), response)
         pairs = self._plain

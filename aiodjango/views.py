@@ -108,16 +108,16 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     check_login_decorators(pattern)
     call = _caller(pattern)
     view = pattern.view
-    gate, login_rule = state.gate, state.login_rule
+    gate, login_rule, cors = state.gate, state.login_rule, state.gate.cors
     is_exempt = bool(getattr(view, "csrf_exempt", False))
     needs_login = login_rule.holds_for(view)
     headers = gate.headers_for(view)
 
     async def examine(request: web.Request) -> web.StreamResponse | None:
         """Look closer at a request. Raises or returns what answers it; None to go on."""
-        redirection = gate.examine(request, is_exempt=is_exempt)
-        if redirection is not None:
-            return to_aiohttp(redirection)
+        answered = gate.examine(request, is_exempt=is_exempt)
+        if answered is not None:
+            return to_aiohttp(answered)
         return await login_rule.refuse(request, view) if needs_login else None
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -127,6 +127,8 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         work = begin_work(request)
         before = None
         try:
+            if cors is not None:
+                await cors.ask(request)
             if match.language is not None or not state.is_default:
                 before = state.enter(request, match.language)
             if has_dates(request):

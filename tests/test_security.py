@@ -6,6 +6,7 @@ import re
 import pytest
 from aiohttp import WSServerHandshakeError, web
 from django.contrib.auth.decorators import login_required
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, JsonResponse
@@ -587,10 +588,29 @@ def test_bypassed_middlewares_are_named(checked, settings):
         "django.middleware.gzip.GZipMiddleware",
     ]
     settings.MIDDLEWARE = [*covered, *bypassed]
-    ((id_, text, _),) = checked(path("x/", view))
-    assert id_ == "aiodjango.W004"
-    assert text == f"Coroutine views bypass these middlewares: {', '.join(bypassed)}."
+    messages = checked(path("x/", view))
+    for (id_, text, hint), middleware in zip(messages, bypassed, strict=True):
+        assert id_ == f"aiodjango.W004.{middleware}"
+        assert text == f"Coroutine views bypass the middleware {middleware}."
+        assert f"add '{id_}' to SILENCED_SYSTEM_CHECKS" in hint
     assert checked(path("sync/", sync_scheme)) == []
+
+
+def found_by_check():
+    """What `manage.py check` says about middlewares."""
+    return [m.id for m in run_checks() if m.id.startswith("aiodjango.W004") and not m.is_silenced()]
+
+
+def test_each_bypassed_middleware_is_silenced_by_itself(checked, settings):
+    gzip = "django.middleware.gzip.GZipMiddleware"
+    conditional = "django.middleware.http.ConditionalGetMiddleware"
+    settings.MIDDLEWARE = [gzip, conditional]
+    checked(path("x/", view))
+    assert found_by_check() == [f"aiodjango.W004.{gzip}", f"aiodjango.W004.{conditional}"]
+    settings.SILENCED_SYSTEM_CHECKS = [f"aiodjango.W004.{gzip}"]
+    assert found_by_check() == [f"aiodjango.W004.{conditional}"]
+    settings.SILENCED_SYSTEM_CHECKS = ["aiodjango.W004"]
+    assert found_by_check() == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""The rules of django-cors-headers for coroutine views, where its middleware is installed."""
+
+from typing import Any
+
+from aiohttp import web
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.module_loading import import_string
+
+from .database import run_in_django
+from .middleware import CORS, installed, no_view
+from .request import LiftedRequest, bare_django_request
+from .response import process_response
+
+VARY = "Vary"
+
+
+class Cors:
+    """What the middleware says to a request, asked once, before the view runs."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._middleware = kind(no_view)
+        self._is_plain = kind.__module__ == CORS.rpartition(".")[0]
+        self._signal = import_string("corsheaders.signals.check_request_enabled")
+
+    @staticmethod
+    def where_installed() -> "Cors | None":
+        kind = installed(CORS)
+        return None if kind is None else Cors(kind)
+
+    async def ask(self, request: web.Request) -> None:
+        """Have the middleware judge a request, for answer_preflight() and add_to()."""
+        django = bare_django_request(request)
+        if self._is_plain and not self._signal.has_listeners():
+            request[_VERDICT] = self._judge(django)
+        else:
+            # A receiver of its signal, or a class derived from it, may use the database.
+            request[_VERDICT] = await run_in_django(self._judge, django)
+
+    def _judge(self, request: LiftedRequest) -> "_Verdict":
+        preflight = self._middleware.check_preflight(request)
+        likeness = HttpResponse()
+        del likeness.headers["Content-Type"]
+        self._middleware.add_response_headers(request, likeness)
+        return _Verdict(request, preflight, dict(likeness.items()))
+
+    @staticmethod
+    def preflight(request: web.Request) -> HttpResponseBase | None:
+        """Return what answers a browser's question whether a page may send a request, or None."""
+        return request[_VERDICT].preflight
+
+    @staticmethod
+    def add_to(response: web.StreamResponse, request: web.Request) -> None:
+        verdict = request.get(_VERDICT)
+        if verdict is not None and verdict.headers:  # else it could not be asked, or says nothing
+            process_response(verdict.process_response, verdict.request, response)
+
+
+class _Verdict:
+    def __init__(
+        self, request: LiftedRequest, preflight: HttpResponseBase | None, headers: dict[str, str]
+    ) -> None:
+        self.request = request
+        self.preflight = preflight
+        self.headers = headers
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        for name, value in self.headers.items():
+            if name == VARY:
+                patch_vary_headers(response, value.split(", "))
+            else:
+                response.headers[name] = value
+
+
+_VERDICT: web.RequestKey[_Verdict] = web.RequestKey("aiodjango.CORS", _Verdict)
