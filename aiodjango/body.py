@@ -8,6 +8,7 @@ from typing import IO, NamedTuple
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from .decoding import DecodedBody, as_sent, exceeds_ratio
 from .memory import UNCOUNTED, MemoryBudget, Share
 
 # How often (seconds) a body that takes long is looked after.
@@ -44,20 +45,25 @@ async def receive_body(
     `budget` is used up; the rest is written to a temporary file off the loop. aiohttp's
     `client_max_size` plays no part.
 
-    Raises BodyTooLarge above `max_size` bytes (as soon as that is known), BodyMalformed, and
+    Raises BodyTooLarge above `max_size` bytes (as soon as that is known) and for a body that the
+    server has decoded and that grows out of proportion, BodyMalformed, and
     ClientLeft when the connection ends first.
     """
     if request.content_length is not None and request.content_length > max_size:
         raise BodyTooLarge
     content = request.content
+    if isinstance(content, DecodedBody) and content.is_untouched:
+        content = content.sent
     spool = _Spool(memory_limit, budget)
     try:
-        if content.at_eof():
+        if content.at_eof() and content is request.content:
             # A middleware has read it already: aiohttp keeps what request.read() gave.
             await spool.write(await request.read())
         with BodyWatch(request):
             while chunk := await content.readany():
-                if spool.length + len(chunk) > max_size:
+                length = spool.length + len(chunk)
+                sent = content.total_compressed_bytes
+                if length > max_size or (sent is not None and exceeds_ratio(length, sent)):
                     raise BodyTooLarge
                 await spool.write(chunk)
                 del chunk  # or it stays in memory until the next one comes
@@ -104,7 +110,7 @@ class BodyWatch:
         self.stop()
 
     def start(self) -> None:
-        if not self._request.content.is_eof():
+        if not as_sent(self._request).is_eof():
             self._look_later()
 
     def stop(self) -> None:
@@ -115,7 +121,7 @@ class BodyWatch:
         self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL, self._look)
 
     def _look(self) -> None:
-        content = self._request.content
+        content = as_sent(self._request)
         has_complained = getattr(self._request.protocol, "_messages", None)
         if has_complained and not content.is_eof():
             content.set_exception(web.RequestPayloadError("malformed"))

@@ -2,9 +2,12 @@
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, web
+
+from .decoding import DecodedBody
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.
 IDLE_GRACE = 0.5
@@ -50,6 +53,13 @@ class AioRunner(web.AppRunner):
         )
         self._idle_grace = _seconds("idle_grace", idle_grace)
 
+    async def setup(self) -> None:
+        """Start the application."""
+        await super().setup()
+        server = self.server
+        if server is not None:
+            server.request_factory = _decoding(server.request_factory)
+
     async def cleanup(self) -> None:
         """Stop accepting, let requests that are on their way arrive, and end the application."""
         for site in self.sites:
@@ -59,6 +69,17 @@ class AioRunner(web.AppRunner):
             # aiohttp closes idle connections first.
             await asyncio.sleep(self._idle_grace)
         await super().cleanup()
+
+
+def _decoding(make_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that makes a server's requests, with bodies that are decoded when read."""
+
+    def make_decoded_request(message: Any, payload: Any, *others: Any) -> Any:
+        if message.compression is not None and payload is not EMPTY_PAYLOAD:
+            payload = DecodedBody(payload, message.compression)
+        return make_request(message, payload, *others)
+
+    return make_decoded_request
 
 
 def _check_names(options: dict[str, Any]) -> None:

@@ -1,0 +1,166 @@
+"""The body of a request with its Content-Encoding undone, for whoever reads it as aiohttp gives it.
+
+Where the server is an `AioRunner`, bodies arrive as they were sent: Django receives them so. All
+other handlers read a `DecodedBody`, which decodes only as far as it is read.
+"""
+
+import asyncio
+from typing import Any
+
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.compression_utils import (
+    HAS_BROTLI,
+    HAS_ZSTD,
+    BrotliDecompressor,
+    ZLibDecompressor,
+    ZSTDDecompressor,
+)
+
+KIB = 1024
+# A decoded body that is larger than the first number, in bytes, may be at most the second number of
+# times as large as it was sent. Text rarely reaches 50 times; what is made to fill memory or disks
+# has 1,000 times and more.
+RATIO_STARTS = 512 * KIB
+MAX_RATIO = 200
+# How much, in bytes, is decoded at once.
+DECODED_AT_ONCE = 64 * KIB
+
+
+def exceeds_ratio(decoded: int, sent: int) -> bool:
+    """Whether a body of so many bytes is too large for what was sent of it."""
+    return decoded > RATIO_STARTS and decoded > MAX_RATIO * sent
+
+
+class DecodedBody(StreamReader):
+    """A `StreamReader` of what another one holds under a Content-Encoding.
+
+    Reading raises HTTPUnsupportedMediaType where the package for the coding is not installed,
+    HTTPRequestEntityTooLarge where the body grows out of proportion, and RequestPayloadError where
+    it is malformed.
+    """
+
+    __slots__ = ("_coding", "_decompressor", "_has_more", "_is_waiting", "sent")
+
+    def __init__(self, sent: StreamReader, coding: str) -> None:
+        limit, _ = sent.get_read_buffer_limits()
+        super().__init__(_NO_FLOW_CONTROL, limit, loop=asyncio.get_running_loop())
+        self.sent = sent
+        self._coding = coding
+        self._decompressor: Any = None
+        self._has_more = False
+        self._is_waiting = False
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether all of the body can still be read from `sent`."""
+        return self._decompressor is None
+
+    def at_eof(self) -> bool:
+        return super().at_eof() or (self.is_untouched and self.sent.at_eof())
+
+    def set_exception(self, exc: Any, exc_cause: Any = None) -> None:
+        # Who waits here waits for what was sent.
+        self.sent.set_exception(exc)
+
+    async def wait_eof(self) -> None:
+        await self.sent.wait_eof()
+
+    async def _wait(self, func_name: str) -> None:
+        """Have more to read: all methods of the base class that read come here for it."""
+        if self._is_waiting:
+            raise RuntimeError(f"{func_name}() called while another coroutine reads the body")
+        self._is_waiting = True
+        try:
+            await self._decode_more()
+        except Exception as error:
+            self._exception = error
+            raise
+        finally:
+            self._is_waiting = False
+
+    async def _decode_more(self) -> None:
+        if self._decompressor is None:
+            self._decompressor = _decompressor(self._coding)
+        size = self.total_bytes
+        while self.total_bytes == size and not self._eof:
+            if self._has_more:
+                await asyncio.sleep(0)  # or a small body would keep the loop for long
+                self._decode(b"")
+            elif data := await self.sent.readany():
+                self._decode(data)
+            else:
+                self._finish()
+
+    def _decode(self, data: bytes) -> None:
+        if self._coding == "deflate" and data and not self.total_raw_bytes and data[0] & 0xF != 8:
+            # Raw deflate, without the header of zlib: sent often enough that aiohttp takes it too.
+            self._decompressor = ZLibDecompressor("deflate", suppress_deflate_header=True)
+        self.total_compressed_bytes = (self.total_compressed_bytes or 0) + len(data)
+        try:
+            decoded = self._decompressor.decompress_sync(data, max_length=DECODED_AT_ONCE)
+        except Exception as error:
+            raise web.RequestPayloadError(
+                f"Can not decode content-encoding: {self._coding}"
+            ) from error
+        self._has_more = self._decompressor.data_available
+        total = self.total_bytes + len(decoded)
+        if exceeds_ratio(total, self.total_compressed_bytes):
+            raise web.HTTPRequestEntityTooLarge(
+                MAX_RATIO * self.total_compressed_bytes,
+                total,
+                text=f"The decoded body is more than {MAX_RATIO} times as large as it was sent.",
+            )
+        self.feed_data(decoded)
+
+    def _finish(self) -> None:
+        is_cut = self._coding == "deflate" and not self._decompressor.eof
+        if is_cut and self.total_compressed_bytes:
+            raise web.RequestPayloadError("The deflated body is incomplete")
+        self.feed_eof()
+
+
+class _NoFlowControl(BaseProtocol):
+    """In the place of a connection: only what was sent may pause that.
+
+    Nothing is decoded before it is asked for, so nothing piles up.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        pass
+
+
+_NO_FLOW_CONTROL = _NoFlowControl()
+
+
+def as_sent(request: web.BaseRequest) -> StreamReader:
+    """Return the stream of the body as it arrives: encoded, if the server does not decode it."""
+    content = request.content
+    return content.sent if isinstance(content, DecodedBody) else content
+
+
+def _decompressor(coding: str) -> Any:
+    if coding == "br":
+        if HAS_BROTLI:
+            return BrotliDecompressor()
+        package = "Brotli"
+    elif coding == "zstd":
+        if HAS_ZSTD:
+            return ZSTDDecompressor()
+        package = "backports.zstd"
+    else:
+        return ZLibDecompressor(coding)
+    raise web.HTTPUnsupportedMediaType(
+        headers={hdrs.ACCEPT_ENCODING: _accepted()},
+        text=f"The server cannot decode the Content-Encoding {coding}: {package} is not installed.",
+    )
+
+
+def _accepted() -> str:
+    return ", ".join(["gzip", "deflate", *["br"] * HAS_BROTLI, *["zstd"] * HAS_ZSTD])
