@@ -10,6 +10,7 @@ from django.apps import apps
 from django.core.handlers.wsgi import WSGIHandler
 
 from .blocked import watch_loop
+from .broadcast import process as broadcasts
 from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
@@ -82,8 +83,10 @@ def setup(
     add_files(app, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))
     app[FALLBACK] = fallback
+    app.cleanup_ctx.append(broadcasts.running)
     app.cleanup_ctx.append(fallback.cleanup_ctx)
     app.cleanup_ctx.append(watch_loop)
+    app.on_shutdown.append(broadcasts.shutdown)
     app.on_shutdown.append(fallback.shutdown)
 
 
@@ -97,7 +100,9 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
     app = web.Application()
     app.add_routes(get_aio_routes(urlconf))
     app.router.register_resource(CatchAll(app.router, None))
+    app.cleanup_ctx.append(broadcasts.running)
     app.cleanup_ctx.append(watch_loop)
+    app.on_shutdown.append(broadcasts.shutdown)
     return app
 
 

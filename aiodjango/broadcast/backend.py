@@ -1,0 +1,141 @@
+"""What a back end does, and which one the setting AIO_BROADCAST names."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+DEFAULT = {"BACKEND": "aiodjango.broadcast.memory.MemoryBackend"}
+
+
+class Message(NamedTuple):
+    """An event on its way to the subscribers of a channel.
+
+    data: the event as JSON, in UTF-8; None tells the subscribers that events were lost.
+    """
+
+    channel: str
+    data: bytes | None
+
+
+class BrokerUnavailable(Exception):
+    """The broker did not take, or no longer delivers, the messages."""
+
+
+class Receiver(Protocol):
+    """What a back end tells of the broker; on the event loop."""
+
+    def confirm(self, channel: str) -> None:
+        """From now on the broker delivers the messages of a channel."""
+
+    def receive(self, message: Message) -> None:
+        """A message from the broker has arrived."""
+
+
+class Backend:
+    """Carries messages between processes. Each event loop that publishes or subscribes has one.
+
+    location: the address of the broker, in the form that the back end documents.
+    options: entries of OPTIONS, as keyword arguments of `__init__`.
+    """
+
+    # Whether other processes are reached at all.
+    is_remote = True
+    # Whether the broker returns to a process what the process itself has sent. If so, only then are
+    # its own subscribers told.
+    is_echoing = False
+
+    def __init__(self, location: str = "") -> None:
+        self.location = location
+
+    def check_message(self, message: Message) -> None:
+        """Raise ValueError for a message that the broker cannot carry."""
+
+    def send_in_transaction(self, message: Message) -> bool:
+        """Send a message by Django's own connection, so that it is delivered at its commit.
+
+        Returns whether that was possible. Called in synchronous code.
+        """
+        return False
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send messages to all other processes, in this order.
+
+        Raises BrokerUnavailable; some of the messages may have been sent then.
+        """
+        raise NotImplementedError
+
+    async def listen(self, receiver: Receiver) -> None:
+        """Connect to the broker, and receive what it delivers until the connection is lost.
+
+        Raises BrokerUnavailable then. The connection is ready for `subscribe` as soon as
+        `receiver.confirm("")` was called.
+        """
+        raise NotImplementedError
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        """Ask the broker for the messages of some channels; `receiver.confirm` follows for each."""
+        raise NotImplementedError
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+def configuration() -> Mapping[str, Any]:
+    """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured where its form is invalid."""
+    value = getattr(settings, "AIO_BROADCAST", DEFAULT)
+    if not isinstance(value, Mapping) or not isinstance(value.get("BACKEND"), str):
+        raise ImproperlyConfigured(
+            "AIO_BROADCAST must be a dictionary such as "
+            "{'BACKEND': 'aiodjango.broadcast.redis.RedisBackend', 'LOCATION': "
+            f"'redis://127.0.0.1'}}, not {value!r}."
+        )
+    unknown = sorted(value.keys() - {"BACKEND", "LOCATION", "OPTIONS"})
+    if unknown:
+        raise ImproperlyConfigured(
+            f"AIO_BROADCAST has the unknown entry {unknown[0]!r}: its entries are BACKEND, "
+            "LOCATION and OPTIONS. What else the back end takes belongs in OPTIONS."
+        )
+    return value
+
+
+def backend_class() -> type[Backend]:
+    """Return the class that AIO_BROADCAST names. Raises ImproperlyConfigured if there is none."""
+    path = configuration()["BACKEND"]
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"The back end {path!r} in AIO_BROADCAST could not be imported: {error}"
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, Backend)):
+        raise ImproperlyConfigured(
+            f"AIO_BROADCAST names {path!r}, which is not a subclass of "
+            "aiodjango.broadcast.backend.Backend."
+        )
+    return found
+
+
+def make_backend() -> Backend:
+    """Return a new back end as AIO_BROADCAST describes it.
+
+    Raises ImproperlyConfigured for a setting that is invalid.
+    """
+    value = configuration()
+    options = value.get("OPTIONS", {})
+    if not isinstance(options, Mapping):
+        raise ImproperlyConfigured(
+            f"OPTIONS in AIO_BROADCAST must be a dictionary, not {options!r}."
+        )
+    try:
+        return backend_class()(value.get("LOCATION", ""), **options)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"LOCATION or OPTIONS in AIO_BROADCAST are invalid for {value['BACKEND']}: {error}"
+        ) from error

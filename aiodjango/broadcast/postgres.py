@@ -1,0 +1,183 @@
+"""Between processes and hosts, by PostgreSQL's NOTIFY on the site's own database."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.utils import Error
+from psycopg import AsyncConnection, sql
+
+from .backend import Backend, BrokerUnavailable, Message, Receiver
+from .wire import pack, unpack
+
+# Bytes that PostgreSQL takes for a notification.
+MAX_PAYLOAD = 7999
+# Bytes that are not the event's: the process, its number, the channel's name and spaces.
+OVERHEAD = 60
+# Seconds that PostgreSQL may take to answer …
+TIMEOUT = 5.0
+# … and seconds without a message after which it is asked whether it is there.
+QUIET = 15.0
+
+
+class PostgresBackend(Backend):
+    """PostgreSQL's LISTEN and NOTIFY.
+
+    What synchronous code publishes inside a transaction on that database is part of it: it is
+    delivered at the commit, by PostgreSQL itself.
+
+    location: the alias in DATABASES of the database, "" for "default". It is connected to directly:
+        a pooler such as PgBouncer does not deliver notifications.
+    prefix: of the names in PostgreSQL, where all of a database share them.
+
+    Raises ValueError for an alias that is unknown or another kind of database.
+    """
+
+    def __init__(self, location: str = "", *, prefix: str = "aiodjango") -> None:
+        super().__init__(location or DEFAULT_DB_ALIAS)
+        self._prefix = prefix
+        if self.location not in connections.settings:
+            raise ValueError(f"there is no database {self.location!r} in DATABASES")
+        if connections[self.location].vendor != "postgresql":
+            raise ValueError(
+                f"the database {self.location!r} is not PostgreSQL: name the alias of one in "
+                "LOCATION, or choose another back end"
+            )
+        self._sending: AsyncConnection[Any] | None = None
+        self._commands: list[tuple[str, str]] = []  # a statement, and the channel that it is about
+        self._wake = asyncio.Event()
+
+    # --- Sending ---------------------------------------------------------------------------
+
+    def check_message(self, message: Message) -> None:
+        size = len(message.data or b"") + len(message.channel.encode()) + OVERHEAD
+        if size > MAX_PAYLOAD:
+            raise ValueError(
+                f"The event for {message.channel!r} is too large: PostgreSQL takes "
+                f"{MAX_PAYLOAD - OVERHEAD} bytes for the event and the channel, here are "
+                f"{size - OVERHEAD}. Publish a key instead, and let the receiver read the object "
+                "in the database; or use another back end."
+            )
+
+    def send_in_transaction(self, message: Message) -> bool:
+        connection = connections[self.location]
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, %s)", self._notification(message))
+        except Error:
+            if connection.in_atomic_block:
+                raise
+            return False  # the database is away, or will be: no error of a page
+        return True
+
+    def _notification(self, message: Message) -> tuple[str, str]:
+        payload = f"{message.channel}\n{pack(message).decode()}"
+        return self._name(message.channel), payload
+
+    def _name(self, channel: str) -> str:
+        """The name of a channel in PostgreSQL, where 63 bytes are the most."""
+        return f"{self._prefix}_{hashlib.sha256(channel.encode()).hexdigest()[:32]}"
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        connection = self._sending
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                if connection is None:
+                    connection = self._sending = await self._connect()
+                async with connection.cursor() as cursor:
+                    await cursor.executemany(
+                        "SELECT pg_notify(%s, %s)", [self._notification(m) for m in messages]
+                    )
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            self._sending = None
+            if connection is not None:
+                await connection.close()
+            raise _unavailable(error) from error
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        parameters = connections[self.location].get_connection_params()
+        for name in ("context", "cursor_factory", "pool", "server_side_binding"):
+            parameters.pop(name, None)
+        return await AsyncConnection.connect(
+            **{**parameters, "autocommit": True, "prepare_threshold": None}
+        )
+
+    # --- Receiving -------------------------------------------------------------------------
+
+    async def listen(self, receiver: Receiver) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                connection = await self._connect()
+            async with connection:
+                connection.add_notify_handler(lambda notify: self._receive(receiver, notify))
+                self._commands.clear()
+                receiver.confirm("")
+                while True:
+                    await self._run_commands(connection, receiver)
+                    self._wake.clear()
+                    if not self._commands and not await self._readable(connection):
+                        # Nothing came for a while: is it still there?
+                        async with asyncio.timeout(TIMEOUT):
+                            await connection.execute("")
+                    self._take_in(connection, receiver)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def _run_commands(self, connection: AsyncConnection[Any], receiver: Receiver) -> None:
+        commands, self._commands = self._commands, []
+        for statement, channel in commands:
+            async with asyncio.timeout(TIMEOUT):
+                await connection.execute(
+                    sql.SQL(statement).format(sql.Identifier(self._name(channel)))
+                )
+            if statement.startswith("LISTEN"):
+                receiver.confirm(channel)
+
+    async def _readable(self, connection: AsyncConnection[Any]) -> bool:
+        """Wait for something to read, or for a command. Returns False when neither came."""
+        loop = asyncio.get_running_loop()
+        descriptor = connection.fileno()
+        loop.add_reader(descriptor, self._wake.set)
+        try:
+            async with asyncio.timeout(QUIET):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(descriptor)
+        return True
+
+    def _take_in(self, connection: AsyncConnection[Any], receiver: Receiver) -> None:
+        connection.pgconn.consume_input()
+        while (notify := connection.pgconn.notifies()) is not None:
+            self._deliver(receiver, notify.extra)
+
+    def _receive(self, receiver: Receiver, notify: psycopg.Notify) -> None:
+        self._deliver(receiver, notify.payload.encode())
+
+    def _deliver(self, receiver: Receiver, payload: bytes) -> None:
+        channel, _, rest = payload.partition(b"\n")
+        message = unpack(channel.decode(), rest)
+        if message is not None:
+            receiver.receive(message)
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        self._command("LISTEN {}", channels)
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        self._command("UNLISTEN {}", channels)
+
+    def _command(self, statement: str, channels: Sequence[str]) -> None:
+        self._commands += [(statement, channel) for channel in channels]
+        self._wake.set()
+
+    async def close(self) -> None:
+        if self._sending is not None:
+            await self._sending.close()
+
+
+def _unavailable(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(f"PostgreSQL: {str(error).strip() or type(error).__name__}")

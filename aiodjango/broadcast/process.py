@@ -1,0 +1,213 @@
+"""The hubs of this process, one for each event loop, and what is sent through them."""
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from aiohttp import web
+from django.core.signals import setting_changed
+
+from .backend import Backend, Message, make_backend
+from .hub import Hub
+
+logger = logging.getLogger("aiodjango.broadcast")
+
+# Seconds that the end of a process, or of an application, may wait for a broker.
+FLUSH_TIMEOUT = 5.0
+
+_lock = threading.Lock()
+_hubs: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()
+# What needs no connection is asked of this one.
+_backend: Backend | None = None
+_has_warned = False
+# Called instead of sending, by `aiodjango.test.capture_broadcasts()`.
+captures: list[Callable[[Message], None]] = []
+
+
+def hub_of_this_loop() -> Hub:
+    """Return the hub of the running event loop, made if necessary.
+
+    Raises ImproperlyConfigured for an invalid AIO_BROADCAST, RuntimeError without a running loop.
+    """
+    loop = asyncio.get_running_loop()
+    with _lock:
+        hub = _hubs.get(loop)
+        if hub is None:
+            hub = _hubs[loop] = Hub(make_backend())
+        return hub
+
+
+def forget_hub(hub: Hub) -> None:
+    with _lock:
+        if _hubs.get(hub.loop) is hub:
+            del _hubs[hub.loop]
+
+
+def check_message(message: Message) -> None:
+    """Raise ValueError for a message that the back end cannot carry."""
+    _shared_backend().check_message(message)
+
+
+def send_in_transaction(message: Message) -> bool:
+    """Send to other processes by Django's own connection, where the back end can do so."""
+    return not captures and _shared_backend().send_in_transaction(message)
+
+
+def send(message: Message) -> None:
+    """Deliver a message in this process and send it to the others; in any thread."""
+    if captures:
+        for capture in captures:
+            capture(message)
+        return
+    hubs = _all_hubs()
+    backend = _shared_backend()
+    if backend.is_remote:
+        if not hubs:
+            hubs = [_sender.hub()]
+        hubs[0].call(hubs[0].post, message)
+    elif not hubs:
+        _warn_unheard()
+    if not backend.is_echoing:
+        _deliver(hubs, message)
+
+
+def deliver(message: Message) -> None:
+    """Deliver a message to the subscribers of this process alone; in any thread."""
+    _deliver(_all_hubs(), message)
+
+
+def _deliver(hubs: list[Hub], message: Message) -> None:
+    for hub in hubs:
+        hub.call(hub.deliver, message)
+
+
+def _all_hubs() -> list[Hub]:
+    with _lock:
+        return [hub for loop, hub in _hubs.items() if not loop.is_closed()]
+
+
+def _shared_backend() -> Backend:
+    global _backend
+    backend = _backend
+    if backend is None:
+        backend = _backend = make_backend()
+    return backend
+
+
+def _warn_unheard() -> None:
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        logger.warning(
+            "An event was published in a process without open connections, and the memory back end "
+            "reaches no other process: nobody receives it. Choose another back end in "
+            "AIO_BROADCAST."
+        )
+
+
+class _Sender:
+    """A thread with an event loop and a hub, for processes that have none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hub: Hub | None = None
+
+    def hub(self) -> Hub:
+        with self._lock:
+            if self._hub is None:
+                is_ready = threading.Event()
+                thread = threading.Thread(
+                    target=self._run, args=(is_ready,), name="aiodjango-broadcast", daemon=True
+                )
+                thread.start()
+                is_ready.wait()
+                atexit.register(self.close)
+            if self._hub is None:
+                raise RuntimeError("The thread that publishes events could not be started.")
+            return self._hub
+
+    def _run(self, is_ready: threading.Event) -> None:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._make_hub())
+        finally:
+            is_ready.set()
+        loop.run_forever()
+        loop.close()
+
+    async def _make_hub(self) -> None:
+        # Not among the hubs of the process: it has no subscribers.
+        self._hub = Hub(make_backend())
+
+    def close(self) -> None:
+        """Send what waits, at the end of the process."""
+        with self._lock:
+            hub, self._hub = self._hub, None
+        if hub is None:
+            return
+        atexit.unregister(self.close)
+        closing = asyncio.run_coroutine_threadsafe(hub.close(FLUSH_TIMEOUT), hub.loop)
+        try:
+            closing.result(2 * FLUSH_TIMEOUT)
+        except TimeoutError:
+            logger.error("The broker did not answer: events may be lost.")
+        hub.loop.call_soon_threadsafe(hub.loop.stop)
+
+
+_sender = _Sender()
+
+
+def close_sender() -> None:
+    """End the thread that publishes events in a process without an event loop, if there is one."""
+    _sender.close()
+
+
+async def running(app: web.Application) -> AsyncIterator[None]:
+    """Keep the hub of this loop while an application runs, as an entry of its cleanup_ctx."""
+    hub = hub_of_this_loop()
+    hub.applications += 1
+    yield
+    hub.applications -= 1
+    if not hub.applications:
+        forget_hub(hub)
+        await hub.close(FLUSH_TIMEOUT)
+
+
+async def shutdown(app: web.Application) -> None:
+    """End the subscriptions when an application begins to shut down, as an on_shutdown handler."""
+    hub_of_this_loop().end_subscriptions()
+
+
+def _begin_anew() -> None:
+    """Forget, after a fork, the loops and connections that stayed in the parent."""
+    global _lock, _hubs, _backend, _sender, _has_warned
+    _lock = threading.Lock()
+    _hubs = weakref.WeakKeyDictionary()
+    _backend = None
+    _has_warned = False
+    atexit.unregister(_sender.close)
+    _sender = _Sender()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _setting_changed(setting: str, **kwargs: Any) -> None:
+    """Tests override settings: what was made by the old one is left."""
+    global _backend, _has_warned
+    if setting in ("AIO_BROADCAST", "CHANNEL_LAYERS", "DATABASES"):
+        close_sender()
+        _backend = None
+        _has_warned = False
+        for hub in _all_hubs():
+            forget_hub(hub)
+            hub.call(hub.retire)
+
+
+setting_changed.connect(_setting_changed)

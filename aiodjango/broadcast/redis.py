@@ -1,0 +1,180 @@
+"""Between processes and hosts, by Redis pub/sub. Needs redis-py: `pip install aiodjango[redis]`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from .backend import Backend, BrokerUnavailable, Message, Receiver
+from .wire import pack, unpack
+
+# Seconds that Redis may take to answer …
+TIMEOUT = 5.0
+# … and seconds without a message after which it is asked whether it is there.
+QUIET = 15.0
+
+
+class RedisBackend(Backend):
+    """Redis pub/sub.
+
+    location: where Redis is: "redis://host:6379", "rediss://host" (TLS), "unix:///path"; several
+        nodes of a cluster as "redis+cluster://host:6379,host:6379"; a master behind sentinels as
+        "redis+sentinel://host:26379,host:26379/name-of-the-master".
+    prefix: of the channels in Redis, where all databases share them.
+    options: further arguments of redis-py's client, as password= or ssl_ca_certs=.
+
+    Raises ValueError for a location that is no such URL.
+    """
+
+    def __init__(self, location: str = "", *, prefix: str = "aiodjango:", **options: Any) -> None:
+        super().__init__(location)
+        self._prefix = prefix
+        self._options: dict[str, Any] = {
+            "socket_timeout": TIMEOUT,
+            "socket_connect_timeout": TIMEOUT,
+            **options,
+            # What may have been sent is not sent again, and a lost connection is told.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._connect = _connector(location, self._options)
+        self._client: Redis | None = None  # sends
+        self._pubsub: PubSub | None = None
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        if self._client is None:
+            self._client = await self._available(self._connect())
+        pipeline = self._client.pipeline(transaction=False)
+        for message in messages:
+            pipeline.publish(self._prefix + message.channel, pack(message))
+        try:
+            await self._available(pipeline.execute())
+        except BrokerUnavailable:
+            client, self._client = self._client, None
+            await _close(client)
+            raise
+
+    async def listen(self, receiver: Receiver) -> None:
+        client = await self._available(self._connect())
+        pubsub = client.pubsub()
+        try:
+            await self._available(pubsub.connect())
+            self._pubsub = pubsub
+            receiver.confirm("")
+            await self._available(self._receive(pubsub, receiver))
+        finally:
+            self._pubsub = None
+            with suppress(RedisError, OSError):
+                await pubsub.aclose()
+            await _close(client)
+
+    async def _receive(self, pubsub: PubSub, receiver: Receiver) -> None:
+        was_asked = False
+        while True:
+            message = await pubsub.get_message(timeout=QUIET)
+            if message is None:
+                if was_asked:
+                    raise TimeoutError(f"no answer for {QUIET:.0f} seconds")
+                await pubsub.ping()
+                was_asked = True
+                continue
+            was_asked = False
+            kind = message["type"]
+            if kind not in ("message", "subscribe"):
+                continue
+            channel = message["channel"].decode().removeprefix(self._prefix)
+            if kind == "subscribe":
+                receiver.confirm(channel)
+            elif (received := unpack(channel, message["data"])) is not None:
+                receiver.receive(received)
+                # There may be many at once: others get a turn.
+                await asyncio.sleep(0)
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        if self._pubsub is not None:
+            await self._available(self._pubsub.subscribe(*self._names(channels)))
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        if self._pubsub is not None:
+            await self._available(self._pubsub.unsubscribe(*self._names(channels)))
+
+    def _names(self, channels: Sequence[str]) -> list[str]:
+        return [self._prefix + channel for channel in channels]
+
+    async def _available(self, step: Awaitable[Any]) -> Any:
+        try:
+            return await step
+        except (RedisError, OSError, TimeoutError) as error:
+            raise BrokerUnavailable(f"Redis: {error or type(error).__name__}") from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await _close(self._client)
+
+
+async def _close(client: Redis) -> None:
+    with suppress(RedisError, OSError):
+        await client.aclose()
+
+
+def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable[Redis]]:
+    """Return a function that makes a client for a location. Raises ValueError."""
+    scheme, _, rest = location.partition("://")
+    if scheme in ("redis", "rediss", "unix"):
+        _ = Redis.from_url(location, **options)  # an invalid URL is found now
+
+        async def connect() -> Redis:
+            return Redis.from_url(location, **options)
+
+        return connect
+    parts = urlsplit(f"//{rest}")
+    nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",") if node]
+    if parts.username is not None:
+        options = {"username": parts.username, "password": parts.password, **options}
+    if scheme == "redis+cluster" and nodes:
+        return lambda: _first_available(nodes, options)
+    name = parts.path.strip("/")
+    if scheme == "redis+sentinel" and nodes and name:
+        timeouts = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
+        make_sentinel: Any = Sentinel  # has no annotations
+        sentinel = make_sentinel(nodes, sentinel_kwargs=timeouts, **options)
+
+        async def connect_to_master() -> Redis:
+            host, port = await sentinel.discover_master(name)
+            return Redis(host=host, port=port, **options)
+
+        return connect_to_master
+    raise ValueError(
+        f"{location!r} is no address of Redis: write redis://host:6379, rediss://host, "
+        "unix:///path, redis+cluster://host:6379,host:6379 or "
+        "redis+sentinel://host:26379,host:26379/name"
+    )
+
+
+async def _first_available(nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
+    """Return a client of one node of a cluster: what any of them gets, all deliver."""
+    error: Exception = ValueError("no nodes")
+    for host, port in nodes:
+        client = Redis(host=host, port=port, **options)
+        try:
+            await client.ping()
+        except (RedisError, OSError) as caught:
+            error = caught
+            await _close(client)
+        else:
+            return client
+    raise error
+
+
+def _address(node: str) -> tuple[str, int]:
+    host, _, port = node.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"{node!r} is no address of the form host:port")
+    return host, int(port)

@@ -1,0 +1,230 @@
+"""`subscribe()`: the events of some channels, for one reader."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import WSCloseCode, web
+
+from . import process
+from .hub import Hub
+from .publishing import check_channel
+from .socket import SocketSender
+
+# How many events a reader may be behind. One that is slower misses events: it ends.
+CAPACITY = 1000
+
+
+def subscribe(*channels: str) -> "Subscription":
+    """Return the events of some channels, as an async context manager and async iterator.
+
+    Inside `async with` no event is missed: when the block is entered the broker delivers them. The
+    iteration ends when the reader was too slow, when the connection to the broker was interrupted
+    (`missed` says so), and when the server shuts down. The page comes back then, and reads in the
+    database what it missed.
+
+    channels: names as for `publish()`; more can be joined later.
+
+    Raises TypeError and ValueError for a name that is invalid.
+    """
+    for channel in channels:
+        check_channel(channel)
+    return Subscription(channels)
+
+
+class Subscription:
+    """The events of some channels, for one reader; see `subscribe()`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_channels",
+        "_events",
+        "_hub",
+        "_is_ended",
+        "_joining",
+        "_sender",
+        "_waiter",
+        "missed",
+    )
+
+    def __init__(self, channels: tuple[str, ...]) -> None:
+        # Why events were missed, None if none were.
+        self.missed: str | None = None
+        self._channels: dict[str, None] = dict.fromkeys(channels)
+        self._joining: set[str] | None = set()
+        self._events: deque[bytes] | None = None
+        self._hub: Hub | None = None
+        self._sender: SocketSender | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_ended = False
+
+    async def __aenter__(self) -> Self:
+        if self._hub is not None:
+            raise RuntimeError("A subscription can be entered only once; call subscribe() again.")
+        self._hub = process.hub_of_this_loop()
+        if self._hub.is_closing:
+            self._is_ended = True
+            return self
+        channels, self._channels = self._channels, {}
+        try:
+            await self.join(*channels)
+        except BaseException:
+            self.end(None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sender = None
+        self.end(None)
+
+    async def join(self, *channels: str) -> None:
+        """Receive the events of further channels. Returns when the broker delivers them."""
+        hub = self._entered()
+        for channel in channels:
+            check_channel(channel)
+        new = [channel for channel in channels if channel not in self._channels]
+        if self._is_ended:
+            return
+        joining = self._joining = {*(self._joining or ()), *new}
+        for channel in new:
+            self._channels[channel] = None
+            hub.add(self, channel)
+        try:
+            for channel in new:
+                await hub.is_subscribed(channel)
+        finally:
+            joining.difference_update(new)
+            if not joining:
+                self._joining = None
+
+    async def leave(self, *channels: str) -> None:
+        """No longer receive the events of these channels."""
+        hub = self._entered()
+        for channel in channels:
+            if channel in self._channels:
+                del self._channels[channel]
+                hub.remove(self, channel)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        self._entered()
+        if self._sender is not None or self._waiter is not None:
+            raise RuntimeError("A subscription has one reader: make another for this one.")
+        while not self._events:
+            if self._is_ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return json.loads(self._events.popleft())
+
+    async def send_to(
+        self,
+        ws: web.WebSocketResponse,
+        receive: Callable[[Any], Awaitable[object]] | None = None,
+    ) -> None:
+        """Send the events to a WebSocket as JSON, until either side ends.
+
+        When events were missed the WebSocket is closed with 1013, when the server shuts down with
+        1001.
+
+        ws: a WebSocket that was prepared; nothing else may receive from it meanwhile.
+        receive: awaited with what the page sends, decoded from JSON; what is not JSON closes the
+            WebSocket with 1007. Without it what the page sends is ignored.
+
+        Raises RuntimeError for a WebSocket that is not prepared.
+        """
+        self._entered()
+        if not ws.prepared:
+            raise RuntimeError("send_to() needs a WebSocket after its prepare().")
+        if self._sender is not None or self._waiter is not None:
+            raise RuntimeError("A subscription has one reader: make another for this WebSocket.")
+        sender = self._sender = SocketSender(ws, CAPACITY, self._fall_behind)
+        events, self._events = self._events, None
+        for data in events or ():
+            sender.send(data)
+        if self._is_ended:
+            self._close_socket(sender)
+        try:
+            async for message in ws:
+                if receive is not None and not await self._pass_on(ws, message.data, receive):
+                    break
+        finally:
+            self._sender = None
+            await sender.finish()
+
+    async def _pass_on(
+        self, ws: web.WebSocketResponse, data: Any, receive: Callable[[Any], Awaitable[object]]
+    ) -> bool:
+        try:
+            content = json.loads(data)
+        except (ValueError, TypeError):
+            await ws.close(code=WSCloseCode.INVALID_TEXT, message=b"not JSON")
+            return False
+        await receive(content)
+        return True
+
+    # --- For the hub -----------------------------------------------------------------------
+
+    def is_joining(self, channel: str) -> bool:
+        """Whether it still waits for its first confirmation of a channel."""
+        return self._joining is not None and channel in self._joining
+
+    def take(self, data: bytes) -> None:
+        """Take an event, without ever waiting."""
+        if self._is_ended:
+            return
+        if self._sender is not None:
+            self._sender.send(data)
+            return
+        if self._events is None:
+            self._events = deque()
+        if len(self._events) >= CAPACITY:
+            self._fall_behind()
+            return
+        self._events.append(data)
+        self._wake()
+
+    def end(self, missed: str | None) -> None:
+        """End it; missed: why events were missed, None if none were."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self.missed = missed
+        self._events = None
+        if self._hub is not None:
+            for channel in self._channels:
+                self._hub.remove(self, channel)
+        if self._sender is not None:
+            self._close_socket(self._sender)
+        self._wake()
+
+    def _fall_behind(self) -> None:
+        self.end("the reader was too slow")
+
+    def _close_socket(self, sender: SocketSender) -> None:
+        if self.missed is None:
+            sender.close(WSCloseCode.GOING_AWAY, "the server shuts down")
+        else:
+            sender.close(WSCloseCode.TRY_AGAIN_LATER, self.missed)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _entered(self) -> Hub:
+        if self._hub is None:
+            raise RuntimeError("Use a subscription by `async with subscribe(…) as events:`.")
+        return self._hub
