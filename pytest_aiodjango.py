@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from aiodjango.test import AioClient, AioLiveServerTestCase
+    from aiodjango.test.broadcasts import CapturedBroadcasts
 
 if find_spec("pytest_django"):
 
@@ -42,6 +43,15 @@ def aio_client(request: pytest.FixtureRequest) -> "Iterator[AioClient]":
         client = AioClient()
         yield client
         client.close_between_tests()
+
+
+@pytest.fixture
+def captured_broadcasts() -> "Iterator[CapturedBroadcasts]":
+    """The events that the test publishes: see `aiodjango.test.capture_broadcasts`."""
+    from aiodjango.test import capture_broadcasts
+
+    with capture_broadcasts() as captured:
+        yield captured
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from django.core.management import CommandError
 from django.utils.module_loading import import_string
 
 from . import middleware
+from .broadcast.checks import check_broadcast
 from .database import orm_thread_count
 from .decorators import (
     CSRF_EXEMPT,
@@ -58,7 +59,7 @@ BYPASSED = "aiodjango.W004"
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """The order of INSTALLED_APPS, and the settings of aiodjango."""
-    return [*_installed_apps(), *_aio_application(), *_numbers()]
+    return [*_installed_apps(), *_aio_application(), *_numbers(), *check_broadcast()]
 
 
 def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand
 import aiodjango
 import aiodjango.test
 import pytest_aiodjango
+from aiodjango.broadcast.backend import configuration
 from aiodjango.database import orm_thread_count
 from aiodjango.gateway import Gateway
 from aiodjango.setting import load_aio_application
@@ -60,7 +61,7 @@ def test_the_names_of_the_package_are_in_the_reference():
 
 
 def test_the_names_for_tests_are_in_the_reference():
-    names = re.findall(r"^\.\. autoclass:: aiodjango\.test\.(\w+)", REFERENCE.read_text(), re.M)
+    names = re.findall(r"^\.\. auto\w+:: aiodjango\.test\.(\w+)", REFERENCE.read_text(), re.M)
     assert sorted(names) == sorted(aiodjango.test.__all__)
 
 
@@ -68,7 +69,7 @@ def test_the_names_for_tests_are_in_the_reference():
 def test_the_fixtures_are_documented(page):
     source = inspect.getsource(pytest_aiodjango)
     fixtures = re.findall(r"@pytest\.fixture\ndef ([a-z]\w+)\(", source)
-    assert len(fixtures) == 2
+    assert len(fixtures) == 3
     assert {name for name in fixtures if f"``{name}``" in page.read_text()} == set(fixtures)
 
 
@@ -160,6 +161,7 @@ def test_an_application_takes_the_parameters_of_setup():
 def test_every_setting_is_documented_with_its_default(settings):
     defaults = {
         "AIO_APPLICATION": load_aio_application(),
+        "AIO_BROADCAST": configuration()["BACKEND"],
         "AIO_ORM_THREADS": orm_thread_count(),
         "AIO_WATCH_INTERVAL": watch_interval(),
     }
@@ -168,6 +170,8 @@ def test_every_setting_is_documented_with_its_default(settings):
     documented = rows(section(REFERENCE, "Settings"))
     assert documented.pop("AIO_APPLICATION") == "not set"
     assert defaults.pop("AIO_APPLICATION") is None
+    assert documented.pop("AIO_BROADCAST") == "the memory back end"
+    assert defaults.pop("AIO_BROADCAST").endswith("MemoryBackend")
     assert documented == {name: str(default) for name, default in defaults.items()}
 
 

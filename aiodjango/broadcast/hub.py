@@ -236,12 +236,14 @@ class Hub:
 
     def retire(self) -> None:
         """Close without waiting; for a hub that another replaces."""
-        self._retiring = self.loop.create_task(self.close(0))
+        self._retiring = self.loop.create_task(self.close(0.0))
 
-    async def close(self, patience: float) -> None:
+    async def close(self, patience: float) -> int:
         """End all subscriptions, send what waits, and close the connections.
 
         patience: how long sending may take, in seconds.
+
+        Returns how many messages were not sent.
         """
         self.is_closing = True
         for subscription in self._open():
@@ -250,12 +252,13 @@ class Hub:
             async with asyncio.timeout(patience):
                 await self._outbox.flush()
         except TimeoutError:
-            if self._outbox.waiting:
-                logger.error(
-                    "%d events were not sent: the broker is unavailable.", self._outbox.waiting
-                )
+            pass
+        unsent = self._outbox.waiting
+        if unsent:
+            logger.error("Events were not sent: the broker is unavailable.")
         await self._outbox.close()
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
         await self._backend.close()
+        return unsent

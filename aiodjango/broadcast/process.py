@@ -67,23 +67,26 @@ def send(message: Message) -> None:
     hubs = _all_hubs()
     backend = _shared_backend()
     if backend.is_remote:
-        if not hubs:
-            hubs = [_sender.hub()]
-        hubs[0].call(hubs[0].post, message)
+        # A loop without an application may end at any moment: it sends nothing.
+        hub = next((hub for hub in hubs if hub.applications), None) or _sender.hub()
+        hub.call(hub.post, message)
     elif not hubs:
         _warn_unheard()
     if not backend.is_echoing:
-        _deliver(hubs, message)
+        deliver(message)
 
 
 def deliver(message: Message) -> None:
     """Deliver a message to the subscribers of this process alone; in any thread."""
-    _deliver(_all_hubs(), message)
-
-
-def _deliver(hubs: list[Hub], message: Message) -> None:
-    for hub in hubs:
+    for hub in _all_hubs():
         hub.call(hub.deliver, message)
+
+
+async def has_room() -> None:
+    """Wait while too many messages of this loop wait for a broker that is slow."""
+    hub = _hubs.get(asyncio.get_running_loop())
+    if hub is not None and not captures:
+        await hub.has_room()
 
 
 def _all_hubs() -> list[Hub]:
@@ -111,7 +114,7 @@ def _warn_unheard() -> None:
 
 
 class _Sender:
-    """A thread with an event loop and a hub, for processes that have none."""
+    """A thread with an event loop and a hub, for processes without an application."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,27 +147,32 @@ class _Sender:
         # Not among the hubs of the process: it has no subscribers.
         self._hub = Hub(make_backend())
 
-    def close(self) -> None:
-        """Send what waits, at the end of the process."""
+    def close(self) -> int:
+        """Send what waits, at the end of the process. Returns how many messages were not sent."""
         with self._lock:
             hub, self._hub = self._hub, None
         if hub is None:
-            return
+            return 0
         atexit.unregister(self.close)
         closing = asyncio.run_coroutine_threadsafe(hub.close(FLUSH_TIMEOUT), hub.loop)
         try:
-            closing.result(2 * FLUSH_TIMEOUT)
+            return closing.result(2 * FLUSH_TIMEOUT)
         except TimeoutError:
             logger.error("The broker did not answer: events may be lost.")
-        hub.loop.call_soon_threadsafe(hub.loop.stop)
+            return 1
+        finally:
+            hub.loop.call_soon_threadsafe(hub.loop.stop)
 
 
 _sender = _Sender()
 
 
-def close_sender() -> None:
-    """End the thread that publishes events in a process without an event loop, if there is one."""
-    _sender.close()
+def close_sender() -> int:
+    """End the thread that sends events in a process without an application, if there is one.
+
+    Returns how many messages were not sent.
+    """
+    return _sender.close()
 
 
 async def running(app: web.Application) -> AsyncIterator[None]:
@@ -174,8 +182,14 @@ async def running(app: web.Application) -> AsyncIterator[None]:
     yield
     hub.applications -= 1
     if not hub.applications:
-        forget_hub(hub)
-        await hub.close(FLUSH_TIMEOUT)
+        await close_hub()
+
+
+async def close_hub() -> int:
+    """Close the hub of this loop; returns how many messages could not be sent."""
+    hub = hub_of_this_loop()
+    forget_hub(hub)
+    return await hub.close(FLUSH_TIMEOUT)
 
 
 async def shutdown(app: web.Application) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -32,9 +32,9 @@ def publish(channel: str, event: Any, *, now: bool = False) -> None:
     if now:
         process.send(message)
     elif not is_on_loop() and process.send_in_transaction(message):
-        _after_commit(partial(process.deliver, message))
+        AfterCommit(process.deliver, message)()
     else:
-        _after_commit(partial(process.send, message))
+        AfterCommit(process.send, message)()
 
 
 async def apublish(channel: str, event: Any) -> None:
@@ -44,7 +44,7 @@ async def apublish(channel: str, event: Any) -> None:
     errors are those of `publish()`.
     """
     message = encode(channel, event)
-    await process.hub_of_this_loop().has_room()
+    await process.has_room()
     process.send(message)
 
 
@@ -75,10 +75,23 @@ def is_on_loop() -> bool:
     return True
 
 
-def _after_commit(send: "partial[None]") -> None:
-    """Call `send` when all transactions that are open in this thread are committed."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            transaction.on_commit(partial(_after_commit, send), using=connection.alias)
-            return
-    send()
+class AfterCommit:
+    """What happens to a message once the open transactions of this thread are committed."""
+
+    def __init__(self, step: Callable[[Message], None], message: Message) -> None:
+        self._step = step
+        self._open = [
+            connection.alias
+            for connection in connections.all(initialized_only=True)
+            if connection.in_atomic_block
+        ]
+        self.message = message
+        self.is_done = False
+
+    def __call__(self) -> None:
+        """Wait for the next commit; take the step after the last."""
+        if self._open:
+            transaction.on_commit(self, using=self._open.pop())
+        else:
+            self.is_done = True
+            self._step(self.message)

@@ -21,6 +21,11 @@ TIMEOUT = 5.0
 # … and seconds without a message after which it is asked whether it is there.
 QUIET = 15.0
 
+FORMS = (
+    "write redis://host:6379, rediss://host, unix:///path, redis+cluster://host:6379,host:6379 or "
+    "redis+sentinel://host:26379,host:26379/name-of-the-master"
+)
+
 
 class RedisBackend(Backend):
     """Redis pub/sub.
@@ -128,20 +133,24 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
     """Return a function that makes a client for a location. Raises ValueError."""
     scheme, _, rest = location.partition("://")
     if scheme in ("redis", "rediss", "unix"):
-        _ = Redis.from_url(location, **options)  # an invalid URL is found now
+        # An invalid URL or option is found now.
+        pool = Redis.from_url(location, **options).connection_pool
+        pool.connection_class(**pool.connection_kwargs)
 
         async def connect() -> Redis:
             return Redis.from_url(location, **options)
 
         return connect
+    if scheme not in ("redis+cluster", "redis+sentinel"):
+        raise ValueError(f"{location!r} is no address of Redis: {FORMS}")
     parts = urlsplit(f"//{rest}")
     nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",") if node]
     if parts.username is not None:
         options = {"username": parts.username, "password": parts.password, **options}
-    if scheme == "redis+cluster" and nodes:
+    if scheme == "redis+cluster":
         return lambda: _first_available(nodes, options)
     name = parts.path.strip("/")
-    if scheme == "redis+sentinel" and nodes and name:
+    if name:
         timeouts = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
         make_sentinel: Any = Sentinel  # has no annotations
         sentinel = make_sentinel(nodes, sentinel_kwargs=timeouts, **options)
@@ -151,11 +160,7 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
             return Redis(host=host, port=port, **options)
 
         return connect_to_master
-    raise ValueError(
-        f"{location!r} is no address of Redis: write redis://host:6379, rediss://host, "
-        "unix:///path, redis+cluster://host:6379,host:6379 or "
-        "redis+sentinel://host:26379,host:26379/name"
-    )
+    raise ValueError(f"{location!r} does not name the master: {FORMS}")
 
 
 async def _first_available(nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:

@@ -1,5 +1,6 @@
 """For the tests of projects: Django's live server and test client, on aiohttp."""
 
+from .broadcasts import capture_broadcasts
 from .client import AioClient, AioResponse
 from .liveserver import AioLiveServerTestCase, AioStaticLiveServerTestCase
 
@@ -8,4 +9,5 @@ __all__ = [
     "AioLiveServerTestCase",
     "AioResponse",
     "AioStaticLiveServerTestCase",
+    "capture_broadcasts",
 ]

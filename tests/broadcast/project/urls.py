@@ -1,0 +1,34 @@
+import os
+
+from aiohttp import web
+from django.db import transaction
+from django.http import HttpResponse
+from django.urls import path
+
+from aiodjango.broadcast import apublish, publish, subscribe
+
+
+async def bell(request):
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    async with subscribe("bell", "everybody") as events:
+        await ws.send_json({"pid": os.getpid()})
+        await events.send_to(ws, lambda content: apublish("bell", content))
+    return ws
+
+
+def ring(request):
+    """Publish `?n=` events inside a transaction, which `?fail=1` rolls back."""
+    try:
+        with transaction.atomic():
+            for number in range(int(request.GET["n"])):
+                publish("bell", {"number": number, "name": request.GET.get("name", "")})
+            publish("bell", {"now": request.GET.get("name", "")}, now=True)
+            if "fail" in request.GET:
+                raise ValueError
+    except ValueError:
+        return HttpResponse("rolled back")
+    return HttpResponse("committed")
+
+
+urlpatterns = [path("bell/", bell), path("ring/", ring)]

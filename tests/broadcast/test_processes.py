@@ -1,0 +1,183 @@
+"""Events between real processes: workers of gunicorn, commands, and code without an event loop."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.conftest import require
+from tests.deploy.server import DEADLINE, ROOT, Server, serve
+from tests.postgres import Cluster
+
+COMMAND = [
+    "-m",
+    "gunicorn",
+    "tests.broadcast.project.wsgi:app",
+    "--worker-class=aiodjango.worker.GunicornWorker",
+    "--workers=2",
+    "--bind=fd://{fd}",
+    "--no-control-socket",
+]
+SETTINGS = "tests.broadcast.project.settings"
+
+
+@pytest.fixture(scope="module", params=["redis", "postgres"])
+def backend(request: pytest.FixtureRequest, postgres: Cluster) -> Iterator[str]:
+    """Sets in the environment what the processes use."""
+    require(module="gunicorn")
+    if request.param == "redis":
+        url = request.getfixturevalue("redis").url
+        value = {"BACKEND": "aiodjango.broadcast.redis.RedisBackend", "LOCATION": url}
+    else:
+        value = {"BACKEND": "aiodjango.broadcast.postgres.PostgresBackend"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_BROADCAST", json.dumps(value))
+        patch.setenv("TEST_DATABASES", json.dumps({"default": postgres.database()}))
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("broadcast") / "log"
+    with serve(COMMAND, log, settings=SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture
+async def bells(server: Server):
+    """A WebSocket in each of two workers."""
+    async with AsyncExitStack() as stack:
+        found: dict[int, aiohttp.ClientWebSocketResponse] = {}
+        async with asyncio.timeout(DEADLINE):
+            while len(found) < 2:
+                client = await stack.enter_async_context(server.client())
+                ws = await stack.enter_async_context(client.ws_connect("/bell/"))
+                found.setdefault((await ws.receive_json())["pid"], ws)
+        yield list(found.values())
+
+
+async def hears(ws: aiohttp.ClientWebSocketResponse, number: int) -> list[object]:
+    async with asyncio.timeout(DEADLINE):
+        return [await ws.receive_json() for _ in range(number)]
+
+
+def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+async def test_a_websocket_reaches_those_of_all_workers(bells):
+    await bells[0].send_json({"said": "here"})
+    for ws in bells:
+        assert await hears(ws, 1) == [{"said": "here"}]
+
+
+async def test_what_is_committed_is_heard_and_what_is_rolled_back_is_not(server, bells):
+    async with server.client() as client:
+        for query, answer in ("n=2&name=x", "committed"), ("n=2&fail=1&name=y", "rolled back"):
+            async with client.get(f"/ring/?{query}") as response:
+                assert await response.text() == answer
+        async with client.get("/ring/?n=2&name=z"):
+            pass
+    for ws in bells:
+        # What is sent at once may come before or after what waits for the commit.
+        heard = await hears(ws, 7)
+        numbered = [event for event in heard if "number" in event]
+        assert numbered == [{"number": number, "name": name} for name in "xz" for number in (0, 1)]
+        assert [event for event in heard if "now" in event] == [{"now": name} for name in "xyz"]
+
+
+async def test_the_same_event_twice_is_heard_twice(server, bells):
+    await asyncio.to_thread(
+        python,
+        "-c",
+        "import django; django.setup()\n"
+        "from django.db import transaction\n"
+        "from aiodjango.broadcast import publish\n"
+        "with transaction.atomic():\n"
+        "    publish('everybody', 'ring'); publish('everybody', 'ring')\n",
+    )
+    for ws in bells:
+        assert await hears(ws, 2) == ["ring", "ring"]
+
+
+CODE: dict[str, Callable[[], str]] = {
+    "script": lambda: "publish('everybody', [1])",
+    "thread": lambda: (
+        "import threading; t = threading.Thread(target=publish, args=('everybody', [1]));"
+        " t.start(); t.join()"
+    ),
+    "fork": lambda: (
+        "import os\n"
+        "publish('nobody', 0)\n"
+        "if os.fork():\n"
+        "    assert os.wait()[1] == 0\n"
+        "else:\n"
+        "    publish('everybody', [1])\n"
+    ),
+    "coroutine": lambda: (
+        "import asyncio; from aiodjango.broadcast import apublish\n"
+        "asyncio.run(apublish('everybody', [1]))"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CODE)
+async def test_code_without_a_server_is_heard(code, server, bells):
+    done = await asyncio.to_thread(
+        python,
+        "-W",
+        "ignore:This process:DeprecationWarning",  # a fork beside the thread that sends
+        "-c",
+        "import django; django.setup()\nfrom aiodjango.broadcast import publish\n" + CODE[code](),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for ws in bells:
+        assert await hears(ws, 1) == [[1]]
+
+
+async def test_the_command_publishes(server, bells):
+    done = await asyncio.to_thread(
+        python, "-m", "django", "aiobroadcast", "everybody", '{"ü": [1]}'
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for ws in bells:
+        assert await hears(ws, 1) == [{"ü": [1]}]
+
+
+async def test_the_command_prints_what_is_published(server, bells, tmp_path: Path):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "django", "aiobroadcast", "--listen", "bell"),
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(DEADLINE):
+            reading = asyncio.create_task(process.stdout.readline())
+            while not reading.done():  # until it has subscribed
+                await bells[0].send_json("ü")
+                await asyncio.wait([reading], timeout=0.1)
+            assert await reading == '"ü"\n'.encode()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_the_command_refuses_what_is_no_json(backend):
+    done = await asyncio.to_thread(python, "-m", "django", "aiobroadcast", "bell", "{")
+    assert done.returncode == 1
+    assert "The event is not JSON" in done.stderr
