@@ -21,6 +21,7 @@ from asgiref.sync import _restore_context as restore_context
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from .exits import exit_as_error, is_cancellation, without_exit
 from .ormthread import Work
 from .ormthreads import OrmThreads
 
@@ -52,11 +53,17 @@ async def run_in_django(func: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     caller is cancelled, a function that has begun goes on to its end, and one that has not begun
     is never called.
 
-    Raises what the function raises, and TypeError for a coroutine function.
+    Raises what the function raises, RuntimeError where that is SystemExit, KeyboardInterrupt or
+    another exit, which would end the process here, and TypeError for a coroutine function.
     """
     if getattr(AsyncToSync.executors, "current", None) is not None:
         # A thread waits in async_to_sync() for this very coroutine: it's the one to use.
-        return await sync_to_async(func)(*args, **kwargs)
+        try:
+            return await sync_to_async(func)(*args, **kwargs)
+        except BaseException as raised:
+            if isinstance(raised, Exception) or is_cancellation(raised):
+                raise
+            raise exit_as_error(raised) from raised
     work = _work.get(None)
     if work is not None:
         return await _call(work, func, *args, **kwargs)
@@ -167,7 +174,7 @@ class _OrmExecutor(Executor):
 
 def _submit(work: Work, call: Callable[[], R]) -> asyncio.Future[R]:
     if _EXECUTOR.stand_ins:
-        return asyncio.wrap_future(_EXECUTOR.stand_ins[-1].submit(call))
+        return asyncio.wrap_future(_EXECUTOR.stand_ins[-1].submit(without_exit, call))
     return _THREADS.submit(work, call)
 
 

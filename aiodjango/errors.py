@@ -5,7 +5,7 @@ import logging
 from aiohttp import WSCloseCode, web
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
@@ -16,6 +16,7 @@ from .match import LiftedMatch
 from .request import LiftedRequest, django_request
 from .response import to_aiohttp
 from .security import OriginRefused
+from .unreadable import Unreadable, as_unreadable
 
 request_logger = logging.getLogger("django.request")
 csrf_logger = logging.getLogger("django.security.csrf")
@@ -28,13 +29,11 @@ async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
     """
     match = request.match_info
     started = match.started if isinstance(match, LiftedMatch) else None
+    error = as_unreadable(request, started, error) or error
     if started is not None or request.writer.output_size > 0:
         return await _cut_off(request, started, error)
     if isinstance(error, ConnectionError) and _has_left(request, None):
         return web.Response(status=499, reason="Client Closed Request")  # as nginx notes it
-    if isinstance(error, web.RequestPayloadError):
-        # The body breaks its framing or coding: the client's error, not the view's.
-        error = BadRequest("The body of the request is malformed")
     django = django_request(request)
     await _add_form(request, django)
     # In a thread: templates take their time, and those of the project may use the database.
@@ -88,9 +87,17 @@ async def _cut_off(
         if started is None:
             raise error
         return started  # nobody is left to see how it ends
-    await run_in_django(_log_late, django_request(request), error)
+    if isinstance(error, Unreadable):
+        if isinstance(started, web.WebSocketResponse) and started.closed:
+            return started  # its end came when the view expected a message
+        _log_unreadable(request, error)
+    else:
+        await run_in_django(_log_late, django_request(request), error)
     if isinstance(started, web.WebSocketResponse) and started.prepared:
-        await started.close(code=WSCloseCode.INTERNAL_ERROR)
+        is_clients = isinstance(error, Unreadable)
+        await started.close(
+            code=WSCloseCode.INVALID_TEXT if is_clients else WSCloseCode.INTERNAL_ERROR
+        )
     elif request.transport is not None:
         # The end of the stream has to be missing: only so its reader learns that it's not whole.
         request.transport.close()
@@ -104,6 +111,16 @@ def _has_left(request: web.Request, started: web.StreamResponse | None) -> bool:
     if isinstance(started, web.WebSocketResponse) and started.closed:
         return True
     return request.transport is None or request.transport.is_closing()
+
+
+def _log_unreadable(request: web.Request, error: Unreadable) -> None:
+    django = django_request(request)
+    request_logger.warning(
+        "%s: %s",
+        error,
+        django.path.encode("unicode_escape").decode("ascii"),
+        extra={"status_code": 400, "request": django},
+    )
 
 
 def _log_late(request: LiftedRequest, error: Exception) -> None:

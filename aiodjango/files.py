@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conditional import accepted_codings
+from .exits import without_exit
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
 from .framing import close_if_last, refuse
@@ -121,7 +122,7 @@ class Files(IndexEntry):
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(None, self._respond, request)
+        response = await loop.run_in_executor(None, without_exit, self._respond, request)
         if response is None:
             return await refuse(web.HTTPNotFound(), request)
         close_if_last(request, response)

@@ -18,6 +18,7 @@ from typing import Any
 from aiohttp import web
 from django.db import Error as DatabaseError
 
+from .exits import exit_as_error
 from .upkeep import Connections
 
 logger = logging.getLogger("aiodjango.database")
@@ -217,12 +218,10 @@ class OrmThread:
         if not call.future.cancelled():
             try:
                 result = call.function()
-            except StopIteration as stop:
-                # No future can carry it: it would end the coroutine that awaits it.
-                error = RuntimeError("The function raised StopIteration")
-                error.__cause__ = stop
             except BaseException as raised:
-                error = raised
+                # A StopIteration would end the coroutine that awaits it.
+                is_plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
+                error = raised if is_plain else exit_as_error(raised)
             if isinstance(error, DatabaseError):
                 self._upkeep(self.connections.close_broken)
             self.holder = work if self.connections.in_transaction() else None

@@ -8,6 +8,7 @@ from yarl import URL
 
 from .converters import Matched, Matcher, django_path
 from .discovery import UrlconfPattern, hashable
+from .exits import exit_as_error
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
 from .match import LiftedMatch
@@ -230,15 +231,23 @@ class LiftedEntry(IndexEntry):
         self._start = f"{routes.mount}/"
 
     async def resolve(self, request: web.Request) -> Resolved:
+        try:
+            return self._resolve(request), NO_METHODS
+        except BaseException as raised:  # of a converter
+            if isinstance(raised, Exception):
+                raise
+            raise exit_as_error(raised) from raised
+
+    def _resolve(self, request: web.Request) -> LiftedMatch | None:
         raw_path = request.rel_url.raw_path
         if known := self._routes.literal.get(raw_path):
-            return LiftedMatch(*known), NO_METHODS
+            return LiftedMatch(*known)
         only = self._only
         # Of most paths django_path() would make no other.
         if only and raw_path.startswith(self._start) and "%" not in raw_path and raw_path.isascii():
             matched = only.match(raw_path[len(self._start) :])
-            return (None if matched is None else LiftedMatch(matched, only.route)), NO_METHODS
-        return self._routes.find(request, self._place), NO_METHODS
+            return None if matched is None else LiftedMatch(matched, only.route)
+        return self._routes.find(request, self._place)
 
 
 def _place(shape: Shape) -> str:

@@ -19,6 +19,7 @@ from django.utils.http import is_same_domain
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
 from .environ import TrustedProxies
+from .exits import without_exit
 from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
 from .request import django_request, is_handshake, is_secure, trusted_proxies
 from .response import process_response
@@ -182,7 +183,8 @@ class SecurityHeaders:
         if self._cors is not None:
             self._cors.add_to(response, request)
         for middleware in self._others:
-            process_response(middleware.process_response, django_request(request), response)
+            process = middleware.process_response
+            without_exit(process_response, process, django_request(request), response)
         pairs = self._plain
         if self._depends_on_scheme and self._gate.is_secure(request):
             pairs = self._secure

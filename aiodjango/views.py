@@ -20,6 +20,7 @@ from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
+from .exits import exit_as_error, is_cancellation
 from .framing import close_if_last
 from .language import LanguageChoice
 from .match import LiftedMatch
@@ -148,7 +149,10 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
                 response = await _checked(response, pattern)
             if match.has_django_request:
                 await _finish(match, request, response)
-        except Exception as error:
+        except BaseException as raised:
+            if is_cancellation(raised):
+                raise
+            error = raised if isinstance(raised, Exception) else exit_as_error(raised)
             response = await _after_error(match, request, error)
             if isinstance(response, web.HTTPException):  # aiohttp wants it raised
                 _complete(match, request, response)

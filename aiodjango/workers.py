@@ -305,7 +305,7 @@ class Workers:
         if self._at_thread_end is not None:
             try:
                 self._at_thread_end()
-            except Exception:
+            except BaseException:  # an exit, too, must not hide that the thread ends
                 logger.exception("A worker thread could not tidy up at its end")
 
     def _leave(self) -> None:

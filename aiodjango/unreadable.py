@@ -1,0 +1,91 @@
+"""Errors that stem from what a client has sent: faults of its own, not of the view."""
+
+import sys
+import zlib
+from types import FrameType, TracebackType
+
+from aiohttp import web
+from aiohttp.client_exceptions import WSMessageTypeError
+from aiohttp.http import HttpProcessingError
+from django.core.exceptions import BadRequest
+
+# What aiohttp raises for a body, a form, a part of it or a header that it cannot read.
+_ERRORS = (
+    ValueError,  # UnicodeDecodeError and JSONDecodeError among them
+    LookupError,  # an unknown charset
+    OverflowError,
+    RecursionError,
+    zlib.error,
+    HttpProcessingError,
+    WSMessageTypeError,
+)
+# The methods by which a view reads: of the request, of a multipart body, of a WebSocket.
+_READERS = ("aiohttp.web_request", "aiohttp.multipart", "aiohttp.web_ws")
+
+
+class Unreadable(BadRequest):
+    """What a client has sent cannot be read."""
+
+
+def as_unreadable(
+    request: web.Request, started: web.StreamResponse | None, error: Exception
+) -> Unreadable | None:
+    """Return the client's fault that an error of a view stands for, None for any other error.
+
+    started: the response that the view has begun.
+    """
+    if not isinstance(error, web.RequestPayloadError) and not _is_of_client(
+        request, started, error
+    ):
+        return None
+    fault = Unreadable(f"The request cannot be read ({type(error).__name__}: {error})")
+    fault.__cause__ = error
+    return fault.with_traceback(error.__traceback__)
+
+
+def _is_of_client(
+    request: web.Request, started: web.StreamResponse | None, error: Exception
+) -> bool:
+    """Whether an error was raised while aiohttp, and nothing else, read what the client has sent.
+
+    aiohttp has no type of its own for such errors: the traceback tells where they come from.
+    """
+    frames = _frames(error.__traceback__)
+    readers = [number for number, frame in enumerate(frames) if _reads(frame, request, started)]
+    if not readers or not all(map(_is_library, frames[readers[0] :])):
+        return False
+    if isinstance(error, _ERRORS):
+        return True
+    # An unknown coding of a part, or another content type than multipart.
+    is_in_multipart = _module(frames[-1]) == "aiohttp.multipart"
+    return is_in_multipart and isinstance(error, RuntimeError | AssertionError)
+
+
+def _frames(traceback: TracebackType | None) -> list[FrameType]:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return frames
+
+
+def _reads(frame: FrameType, request: web.Request, started: web.StreamResponse | None) -> bool:
+    if _module(frame) not in _READERS:
+        return False
+    reader = frame.f_locals.get("self")
+    # A multipart reader may as well read what another server has sent.
+    content = getattr(reader, "_content", None)
+    return (
+        reader is request
+        or (started is not None and reader is started)
+        or content is request.content
+    )
+
+
+def _is_library(frame: FrameType) -> bool:
+    package = _module(frame).partition(".")[0]
+    return package == "aiohttp" or package in sys.stdlib_module_names
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
