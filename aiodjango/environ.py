@@ -35,6 +35,8 @@ _SECURE_HEADERS = (
     (_istr("X-Forwarded-Protocol"), "ssl"),
     (_istr("X-Forwarded-Ssl"), "on"),
 )
+# Some proxies, Traefik among them, name the scheme of a WebSocket's handshake so. It is HTTP.
+_WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 
 # Header names of more bytes than this are not remembered: a client can choose them at will.
 MAX_REMEMBERED_NAME = 64
@@ -93,7 +95,7 @@ def build_environ(
     major, minor = request.version
     environ["SERVER_PROTOCOL"] = f"HTTP/{major}.{minor}"
     _add_headers(environ, request)
-    _add_target(environ, request.raw_path, script_name)
+    _add_target(environ, request, script_name)
     _add_addresses(environ, request, proxies)
     return environ
 
@@ -110,6 +112,9 @@ def _add_headers(environ: dict[str, Any], request: web.BaseRequest) -> None:
             separator = "; " if key == "HTTP_COOKIE" else ","
             value = f"{environ[key]}{separator}{value}"
         environ[key] = value
+    if (schemes := environ.get("HTTP_X_FORWARDED_PROTO")) is not None:
+        # An application that judges the header itself asks for https.
+        environ["HTTP_X_FORWARDED_PROTO"] = http_schemes(schemes)
 
 
 def _header_key(raw_name: bytes) -> str | None:
@@ -129,33 +134,27 @@ def _header_key(raw_name: bytes) -> str | None:
 _remembered_header_key = lru_cache(maxsize=1024)(_header_key)
 
 
-def _add_target(environ: dict[str, Any], target: str, script_name: str) -> None:
-    environ["RAW_URI"] = target
-    # No target has a fragment; aiohttp's router, too, looks at nothing behind the sign of one.
-    target = target.partition("#")[0]
-    if not target.isascii():  # pragma: no cover - aiohttp's parser in C lets none through
-        target = target.encode("utf-8", "surrogateescape").decode("latin-1")
-    if not target.startswith("/") and "://" in target:
-        # RFC 9112 section 3.2.2: the host of an absolute-form target replaces the Host header.
-        authority, target = _split_absolute(target)
-        environ["HTTP_HOST"] = authority
-    path, _, environ["QUERY_STRING"] = target.partition("?")
+def _add_target(environ: dict[str, Any], request: web.BaseRequest, script_name: str) -> None:
+    environ["RAW_URI"] = request.raw_path
+    # As aiohttp reads the target: its router has decided by the same path.
+    url = request.rel_url
+    environ["QUERY_STRING"] = _latin1(url.raw_query_string)
+    path = _latin1(url.raw_path) or "/"
     if "%" in path:
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-    if not script_name.isascii():
-        script_name = script_name.encode().decode("latin-1")
-    environ["SCRIPT_NAME"] = script_name
+    environ["SCRIPT_NAME"] = script_name = _latin1(script_name)
     environ["PATH_INFO"] = path[len(script_name) :]
+    if not request.raw_path.startswith("/") and "://" in request.raw_path:
+        # RFC 9112 section 3.2.2: the host of an absolute-form target replaces the Host header.
+        environ["HTTP_HOST"] = request.url.raw_authority.rpartition("@")[2]
+    elif hdrs.HOST in request.headers and request.host != request.headers[hdrs.HOST]:
+        # A middleware has replaced it, by request.clone(host=…).
+        environ["HTTP_HOST"] = request.host
 
 
-def _split_absolute(target: str) -> tuple[str, str]:
-    """Split "http://user@host:80/path?query" into "host:80" and "/path?query"."""
-    rest = target.partition("://")[2]
-    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-    authority, target = rest[:end], rest[end:]
-    if not target.startswith("/"):
-        target = "/" + target
-    return authority.rpartition("@")[2], target
+def _latin1(text: str) -> str:
+    """Text that aiohttp has decoded as UTF-8, as PEP 3333 has the same bytes."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _add_addresses(
@@ -191,7 +190,7 @@ def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
     """
     headers = request.headers
     said = {
-        "https" if value == secure else "http"
+        "https" if _first_of(http_schemes(value)) == secure else "http"
         for name, secure in _SECURE_HEADERS
         if name in headers
         for value in headers.getall(name)
@@ -201,3 +200,17 @@ def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
     if len(said) > 1:
         raise SchemeConflict
     return said.pop()
+
+
+def _first_of(value: str) -> str:
+    # As in Django: of several proxies the first one knows how the client came.
+    return value.partition(",")[0].strip().lower()
+
+
+def http_schemes(value: str) -> str:
+    """The value of a header that names schemes, with those of HTTP for ws and wss."""
+    if "ws" not in value.lower():
+        return value
+    return ",".join(
+        _WEBSOCKET_SCHEMES.get(scheme.strip().lower(), scheme) for scheme in value.split(",")
+    )

@@ -11,7 +11,7 @@ from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import QueryDict
 
-from .environ import SchemeConflict, TrustedProxies, build_environ, scheme_of
+from .environ import SchemeConflict, TrustedProxies, build_environ, http_schemes, scheme_of
 from .fallback import FALLBACK
 from .match import LiftedMatch
 from .middleware import RequestMiddleware
@@ -82,6 +82,9 @@ def bare_django_request(request: web.Request) -> LiftedRequest:
         environ = build_environ(request, mount, trusted_proxies(request))
     except SchemeConflict:
         environ = build_environ(request, mount, TrustedProxies(""))
+    secure_header = (settings.SECURE_PROXY_SSL_HEADER or ("",))[0]
+    if secure_header in environ:
+        environ[secure_header] = http_schemes(environ[secure_header])
     try:
         return LiftedRequest(environ)
     except (BadRequest, LookupError, ValueError):
@@ -124,7 +127,8 @@ def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:
         key, secure_value = settings.SECURE_PROXY_SSL_HEADER
         values = request.headers.getall(_header_name(key), [])
         if values:
-            return bool(values[0].partition(",")[0].strip() == secure_value)
+            schemes = http_schemes(values[0])
+            return bool(schemes.partition(",")[0].strip() == secure_value)
     try:
         return scheme_of(request, proxies) == "https"
     except SchemeConflict:

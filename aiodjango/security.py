@@ -107,8 +107,10 @@ class Gate:
         values = request.headers.getall(header, [])
         # The host in an absolute-form target replaces the header.
         is_plain = len(values) == 1 and request.raw_path[0] == "/"
-        if is_plain and values[0] in self._known_hosts:
-            return values[0]
+        # A middleware may have replaced the header's, by request.clone(host=…).
+        named = values[0] if self._is_forwarded and values else request.host
+        if is_plain and named in self._known_hosts:
+            return named
         host = django_request(request).get_host()
         if is_plain and len(host) <= MAX_HOST_LENGTH:
             if len(self._known_hosts) >= MAX_HOSTS:

@@ -63,6 +63,21 @@ LISTED = [
         {"refused"},
         "aiohttp's parser: the one in C refuses what is not ASCII, the one in Python does not",
     ),
+    (
+        r"header 'X-Forwarded-Proto: (HTTPS|https, http|wss)'",
+        {"wsgi.url_scheme"},
+        "a scheme is of any case, the first of several counts as in Django, and wss is TLS",
+    ),
+    (
+        r"header 'X-Forwarded-Proto: wss?'",
+        {"wsgi.url_scheme", "HTTP_X_FORWARDED_PROTO"},
+        "the schemes of WebSockets are those of HTTP",
+    ),
+    (
+        r"(GET|POST) '/a#b\?c'",
+        {"PATH_INFO", "QUERY_STRING"},
+        "aiohttp's parser in C ends a path at the first question mark: its router reads it so",
+    ),
     (r"method '(FOO|G-T|get)'", {"refused"}, "aiohttp's two parsers, each in its own way"),
 ]
 
@@ -76,7 +91,7 @@ TARGETS = [
     "/" + "a" * 4000, "/?" + "a" * 4000, "http://test/p", "http://test:81/p?q",
     "http://u:p@test/p", "HTTP://test/", "https://test/p", "http://test", "http://test?q",
     "http://test/a%20b", "http://test//a", "http://other/p", "http://[::1]:80/p", "ftp://test/p",
-    "*", "a", "?a", "test:80", "/a#b", "/a?b#c", "/#", "#",
+    "*", "a", "?a", "test:80", "/a#b", "/a?b#c", "/a#b?c", "/#", "#",
 ]  # fmt: skip
 
 HEADERS = [
@@ -94,6 +109,7 @@ HEADERS = [
     "X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8",
     "X-Forwarded-Host: h", "Forwarded: for=1.2.3.4;proto=https", "X-Forwarded-Proto: https",
     "X-Forwarded-Proto: http", "X-Forwarded-Proto: HTTPS",
+    "X-Forwarded-Proto: wss", "X-Forwarded-Proto: ws",
     "X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on",
     "X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off", "X-Forwarded-Protocol: ssl",
     "X-Forwarded-Ssl: on", "X-Forwarded-Proto: https, http",
