@@ -16,6 +16,7 @@ from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
 from .forks import prepare_for_forks
+from .open_connections import OPEN_CONNECTIONS, OpenConnections
 from .routes import LiftedResource, RouteTable
 
 
@@ -83,10 +84,8 @@ def setup(
     add_files(app, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))
     app[FALLBACK] = fallback
-    app.cleanup_ctx.append(broadcasts.running)
+    _add_life(app)
     app.cleanup_ctx.append(fallback.cleanup_ctx)
-    app.cleanup_ctx.append(watch_loop)
-    app.on_shutdown.append(broadcasts.shutdown)
     app.on_shutdown.append(fallback.shutdown)
 
 
@@ -100,9 +99,7 @@ def get_aio_subapp(urlconf: Any = None) -> web.Application:
     app = web.Application()
     app.add_routes(get_aio_routes(urlconf))
     app.router.register_resource(CatchAll(app.router, None))
-    app.cleanup_ctx.append(broadcasts.running)
-    app.cleanup_ctx.append(watch_loop)
-    app.on_shutdown.append(broadcasts.shutdown)
+    _add_life(app)
     return app
 
 
@@ -145,6 +142,15 @@ def lifted_routes(app: web.Application) -> list[LiftedResource]:
         for resource in part.router.resources()
         if isinstance(resource, LiftedResource)
     ]
+
+
+def _add_life(app: web.Application) -> None:
+    """Start and end with an application what its coroutine views need."""
+    open_connections = app[OPEN_CONNECTIONS] = OpenConnections()
+    app.cleanup_ctx.append(broadcasts.running)
+    app.cleanup_ctx.append(watch_loop)
+    app.on_shutdown.append(broadcasts.shutdown)
+    app.on_shutdown.append(open_connections.shutdown)
 
 
 def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:

@@ -24,6 +24,7 @@ from .exits import exit_as_error, is_cancellation
 from .framing import close_if_last
 from .language import LanguageChoice
 from .match import LiftedMatch
+from .open_connections import note_open
 from .response import finish, to_aiohttp
 from .security import Gate
 
@@ -179,6 +180,7 @@ async def _complete_started(request: web.Request, response: web.StreamResponse) 
         match.has_django_request = False
         await finish(request, response)
     _complete(match, request, response)
+    note_open(request, response)
 
 
 _LISTENER = web.Application()

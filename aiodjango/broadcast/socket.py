@@ -73,20 +73,8 @@ class SocketSender:
         """Close the WebSocket; what waits is not sent any more."""
         self._waiting = None
         if self._closing is None and not self._ws.closed:
-            self._closing = asyncio.get_running_loop().create_task(self._close(code, reason))
-
-    async def _close(self, code: int, reason: str) -> None:
-        connection = self._ws.get_extra_info("socket")
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._ws.close(code=code, message=reason.encode())
-        except TimeoutError:
-            # The reader takes nothing, not even the last frame.
-            if connection is not None:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # it has gone meanwhile
+            closing = close_websocket(self._ws, code, reason)
+            self._closing = asyncio.get_running_loop().create_task(closing)
 
     async def finish(self) -> None:
         """Wait until the WebSocket is closed, if it is being closed."""
@@ -95,6 +83,21 @@ class SocketSender:
             await asyncio.wait([self._closing])
         elif self._sending is not None:
             self._sending.cancel()
+
+
+async def close_websocket(ws: web.WebSocketResponse, code: int, reason: str) -> None:
+    """Close a WebSocket; its connection is cut when the peer does not take part in that."""
+    connection = ws.get_extra_info("socket")
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await ws.close(code=code, message=reason.encode())
+    except TimeoutError:
+        # The peer reads nothing, not even the last frame.
+        if connection is not None:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has gone meanwhile
 
 
 def _ignore_loss(sending: asyncio.Task[None]) -> None:
