@@ -24,6 +24,9 @@ logger = logging.getLogger("aiodjango")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+# What monitoring tools call every path that Django answers: no path of the site, above all not "/".
+CANONICAL = "/{django}"
+
 
 class Fallback:
     """A WSGI application behind an aiohttp application, with its threads.
@@ -61,7 +64,8 @@ class Fallback:
         """Requests never run since the start, because their client left before their turn."""
         return self.gateway.abandoned
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    # Monitoring tools show the name of a handler.
+    async def hand_to_django(self, request: web.Request) -> web.StreamResponse:
         """Let the WSGI application answer."""
         return await self.gateway.handle(request, self.mount)
 
@@ -89,7 +93,7 @@ class FallbackRoute(web.ResourceRoute):
 
     def __init__(self, resource: web.AbstractResource, fallback: Fallback | None) -> None:
         self.fallback = fallback
-        handler = _pass_on if fallback is None else fallback.handle
+        handler = hand_to_outer_django if fallback is None else fallback.hand_to_django
         super().__init__(hdrs.METH_ANY, handler, resource, expect_handler=_handle_expect)
 
 
@@ -99,7 +103,7 @@ class CatchAll(PlacedResource):
     is_last = True
 
     def __init__(self, router: web.UrlDispatcher, fallback: Fallback | None) -> None:
-        super().__init__(router, "/")
+        super().__init__(router, CANONICAL)
         self._fallback = fallback
 
     def add_prefix(self, prefix: str) -> None:
@@ -115,7 +119,7 @@ class CatchAllEntry(IndexEntry):
     """Stands at the end of the entry of aiohttp's index that holds a mount's root."""
 
     def __init__(self, router: web.UrlDispatcher, mount: str, fallback: Fallback | None) -> None:
-        super().__init__("/")
+        super().__init__(CANONICAL)
         self.mount = mount
         self._route = FallbackRoute(self, fallback)
         self._selective = _SelectiveResources(router)
@@ -182,14 +186,14 @@ class FallbackMiddleware:
         route = match.route
         if isinstance(route, FallbackRoute):
             if route.fallback is self._fallback:
-                return await self._fallback.handle(request)
+                return await self._fallback.hand_to_django(request)
             if route.fallback is None and self._is_nearest(match):
-                return await self._fallback.handle(request)
+                return await self._fallback.hand_to_django(request)
         elif isinstance(match.http_exception, web.HTTPNotFound):
             app = match.apps[-1]
             if app is match.current_app:
                 self._place(match.apps)
-                return await self._fallback.handle(request)
+                return await self._fallback.hand_to_django(request)
         return await handler(request)
 
     def _is_nearest(self, match: web.UrlMappingMatchInfo) -> bool:
@@ -230,11 +234,11 @@ def _enclosing_fallback(request: web.Request) -> Fallback | None:
     return None
 
 
-async def _pass_on(request: web.Request) -> web.StreamResponse:
+async def hand_to_outer_django(request: web.Request) -> web.StreamResponse:
     fallback = _enclosing_fallback(request)
     if fallback is None:
         return await refuse(web.HTTPNotFound(), request)
-    return await fallback.handle(request)
+    return await fallback.hand_to_django(request)
 
 
 async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
