@@ -29,7 +29,8 @@ demo: $(VENV)/installed
 	@$(BIN)/python manage.py demo
 	@exec $(BIN)/python manage.py runserver $(ADDRESS)
 
-test: $(VENV)/installed-test
+# Other people's packages, for the tests that need them; without them these are skipped.
+test: $(VENV)/installed-test $(if $(CI),$(VENV)/installed-packages)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-lint

@@ -5,7 +5,7 @@ application, and a middleware for applications that want it at a place of their 
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -123,6 +123,12 @@ class CatchAllEntry(IndexEntry):
         self.mount = mount
         self._route = FallbackRoute(self, fallback)
         self._selective = _SelectiveResources(router)
+
+    def __len__(self) -> int:
+        return 1  # `if match.route.resource` is true, as with a resource of aiohttp's
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        yield self._route
 
     async def resolve(self, request: web.Request) -> Resolved:
         if self._selective and (methods := await self._selective.allowed_methods(request)):
