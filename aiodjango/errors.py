@@ -14,7 +14,7 @@ from django.utils.log import log_response
 from .database import run_in_django
 from .match import LiftedMatch
 from .request import LiftedRequest, django_request
-from .response import to_aiohttp
+from .response import BodyUnwanted, to_aiohttp
 from .security import OriginRefused
 from .unreadable import Unreadable, as_unreadable
 
@@ -83,6 +83,8 @@ async def _add_form(request: web.Request, django: LiftedRequest) -> None:
 async def _cut_off(
     request: web.Request, started: web.StreamResponse | None, error: Exception
 ) -> web.StreamResponse:
+    if isinstance(error, BodyUnwanted):
+        return started or web.Response()
     if isinstance(error, ConnectionError) and _has_left(request, started):
         if started is None:
             raise error

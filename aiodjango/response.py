@@ -1,9 +1,10 @@
 """Between Django's responses and aiohttp's."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import ClientConnectionResetError, hdrs, web
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -11,19 +12,59 @@ from django.http.response import HttpResponseBase
 from .database import run_in_django
 from .middleware import RequestMiddleware
 from .request import LiftedRequest, known_django_request
+from .wsgi import make_head
 
 
 def to_aiohttp(response: HttpResponseBase) -> web.Response:
-    """Return a response of Django's as one of aiohttp's. Raises TypeError if it is streaming."""
+    """Return a response of Django's as one of aiohttp's, by the gateway's rules for headers.
+
+    Raises TypeError if it is streaming, ValueError for a header that cannot be sent.
+    """
     if not isinstance(response, HttpResponse):
         raise TypeError(f"{response!r} can't be sent by aiohttp: it is no HttpResponse.")
-    headers = [*response.items(), *_cookies(response)]
-    return web.Response(
-        status=response.status_code,
-        reason=response.reason_phrase,
-        headers=headers,
-        body=response.content,
+    content = response.content
+    head = make_head(
+        f"{response.status_code} {response.reason_phrase}",
+        [*response.items(), *_cookies(response)],
     )
+    answer = web.Response(
+        status=head.status,
+        reason=head.reason,
+        headers=head.headers,
+        body=content if head.length is None else content[: head.length],
+    )
+    # A body shorter than announced: the end of the connection is all that can tell.
+    if head.close or len(content) < (head.length or 0):
+        answer.force_close()
+    return answer
+
+
+class BodyUnwanted(ClientConnectionResetError):
+    """The client has all of the response, which has no body."""
+
+
+def drop_body(request: web.Request, response: web.StreamResponse) -> None:
+    """Drop the parts of a response that has no body; aiohttp would send them.
+
+    To be called before the headers are sent. A stream of events would never end by itself: its view
+    gets BodyUnwanted, as if the client had left.
+    """
+    writer: Any = request.writer
+    is_endless = response.content_type == "text/event-stream"
+
+    async def write(*args: Any, **options: Any) -> None:
+        writer.send_headers()
+        if is_endless:
+            raise BodyUnwanted("The response has no body")
+        if request.transport is None or request.transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        await asyncio.sleep(0)
+
+    async def write_eof(chunk: bytes = b"") -> None:
+        writer.set_eof()
+
+    writer.write = write
+    writer.write_eof = write_eof
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:

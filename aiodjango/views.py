@@ -25,8 +25,11 @@ from .framing import close_if_last
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
-from .response import finish, to_aiohttp
+from .response import drop_body, finish, to_aiohttp
 from .security import Gate
+
+# Statuses of responses without a body.
+BODYLESS = frozenset({204, 304})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -180,7 +183,10 @@ async def _complete_started(request: web.Request, response: web.StreamResponse) 
         match.has_django_request = False
         await finish(request, response)
     _complete(match, request, response)
-    note_open(request, response)
+    if request.method == hdrs.METH_HEAD or response.status in BODYLESS:
+        drop_body(request, response)
+    else:
+        note_open(request, response)
 
 
 _LISTENER = web.Application()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
+from wsgiref.util import is_hop_by_hop
 
 from .body import ClientLeft
 from .filewrapper import FileWrapper, plain_file
@@ -28,19 +29,6 @@ logger = logging.getLogger("aiodjango.gateway")
 # A longer status line is not remembered: its reason may hold text of a client.
 MAX_REMEMBERED_STATUS = 128
 
-# Headers that belong to the connection, not to the application (RFC 2616 section 13.5.1).
-_HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS = re.compile(r"([2-9][0-9]{2})(?: (.*))?")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -358,7 +346,7 @@ def _classify(name: str) -> str:
     lower = name.lower()
     if lower in ("connection", "content-length"):
         return lower
-    return "hop-by-hop" if lower in _HOP_BY_HOP else ""
+    return "hop-by-hop" if is_hop_by_hop(lower) else ""
 
 
 def _parse_length(value: str) -> int:
