@@ -18,6 +18,7 @@ from .files import add_files
 from .forks import prepare_for_forks
 from .open_connections import OPEN_CONNECTIONS, OpenConnections
 from .routes import LiftedResource, RouteTable
+from .templates import guard_templates
 
 
 def get_aio_application(
@@ -165,4 +166,5 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
+    guard_templates()
     prepare_for_forks()
