@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -29,7 +28,7 @@ async def forked():
         reading, writing = os.pipe()
         if os.fork() == 0:
             # The child is still inside the block, the thread of which has stayed in the parent.
-            child = asyncio.run(asyncio.wait_for(run_in_django(here), 20))
+            child = asyncio.run(asyncio.wait_for(run_in_django(here), 60))
             os.write(writing, json.dumps(child).encode())
             os._exit(0)
         os.close(writing)
@@ -46,7 +45,7 @@ async def main():
     begun = threading.Event()
     def block():
         begun.set()
-        time.sleep(60)
+        threading.Event().wait()
     task = asyncio.create_task(run_in_django(block))
     while not begun.is_set():
         await asyncio.sleep(0.01)
@@ -81,7 +80,5 @@ def test_after_a_fork_there_are_new_threads_and_connections(database, age):
 
 
 def test_a_call_does_not_delay_the_end_of_the_process(sqlite):
-    begun = time.monotonic()
     done = run(EXIT, sqlite)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < 25
