@@ -7,6 +7,7 @@ compute for long, one thread runs them, and the loop gets the GIL back from it s
 """
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -55,6 +56,7 @@ class Job(Protocol):
 class Workers:
     """At most `threads` daemon threads at work, and beside them those that stepped aside.
 
+    Each thread has one context (of `contextvars`) for its life, which is empty at first.
     Made on the event loop; no thread is started before the first job. Each thread calls
     `at_thread_end` when it has run its last job. Of the public methods `post` and `step_aside` may
     be called from any thread, the others on the loop.
@@ -251,7 +253,11 @@ class Workers:
             self._idle.pop().release()
         else:
             thread = threading.Thread(
-                target=self._work, name=f"{self._name}-{self._started}", daemon=True
+                # Explicitly empty: on a free-threaded Python a thread inherits its starter's.
+                target=contextvars.Context().run,
+                args=(self._work,),
+                name=f"{self._name}-{self._started}",
+                daemon=True,
             )
             try:
                 thread.start()

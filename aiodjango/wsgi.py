@@ -18,6 +18,7 @@ from wsgiref.util import is_hop_by_hop
 
 from .body import ClientLeft
 from .filewrapper import FileWrapper, plain_file
+from .overlay import laid_over
 from .replies import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
 from .streams import Stream, StreamCut, Streams
 
@@ -101,7 +102,8 @@ class Call:
         self._streams.workers.post(self._deliver_nothing)
 
     def run(self) -> None:
-        self._context.run(self._run)
+        with laid_over(self._context):
+            self._run()
 
     def _run(self) -> None:
         bridge = self._streams.workers.bridge

@@ -7,8 +7,6 @@ from wsgiref.validate import validator
 
 import pytest
 
-from tests.waiting import LONGER
-
 PLAIN = [("Content-Type", "text/plain")]
 
 
@@ -264,7 +262,7 @@ class TestWrite:
         def application(environ, start_response):
             write = start_response("200 OK", PLAIN)
             write(b"early")
-            go_on.wait(LONGER)
+            go_on.wait(10)
             return []
 
         server = await serve(application)
@@ -333,7 +331,7 @@ class TestIterables:
             start_response("200 OK", PLAIN)
             for number, step in enumerate(steps):
                 yield b"part %d" % number
-                step.wait(LONGER)
+                step.wait(10)
 
         server = await serve(application)
         async with server.client() as client:
@@ -353,7 +351,7 @@ class TestIterables:
         def application(environ, start_response):
             start_response("200 OK", [("Content-Length", "4")])
             yield b"done"
-            go_on.wait(LONGER)
+            go_on.wait(10)
 
         server = await serve(application)
         assert (await server.get()).body == b"done"
@@ -364,7 +362,7 @@ class TestIterables:
 
         class Slow(Closing):
             def close(self):
-                go_on.wait(LONGER)
+                go_on.wait(10)
                 super().close()
 
         result = Slow([b"done"])
@@ -582,7 +580,7 @@ class TestClose:
 
         def application(environ, start_response):
             arrived.set()
-            go_on.wait(LONGER)
+            go_on.wait(10)
             start_response("200 OK", PLAIN)
             return result
 
@@ -600,7 +598,7 @@ class TestClose:
             for _ in range(1000):
                 yield b"x" * 100_000
                 arrived.set()
-                go_on.wait(LONGER)
+                go_on.wait(10)
 
         result = Closing(chunks())
         server, ran_in = await self.serve_result(
