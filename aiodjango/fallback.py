@@ -14,6 +14,7 @@ from wsgiref.types import WSGIApplication
 from aiohttp import hdrs, web
 from django.db import connections
 
+from .caches import close_thread_caches, forget_caches
 from .clientfaults import client_faults_hushed
 from .framing import is_last, refuse
 from .gateway import Gateway
@@ -40,8 +41,7 @@ class Fallback:
                 f"The fallback has to be a WSGI application, as get_wsgi_application() gives, "
                 f"not {wsgi!r}."
             )
-        # Django's connections belong to threads: who ends its thread ends them.
-        self.gateway = Gateway(wsgi, at_thread_end=connections.close_all, **options)
+        self.gateway = Gateway(wsgi, at_thread_end=_close_connections, **options)
         self.mount = ""
 
     @property
@@ -73,6 +73,7 @@ class Fallback:
         """Hold the fallback in an application from its start-up to its cleanup."""
         app.setdefault(FALLBACK, self)
         _warn_of_hiding_routes(app.router, self.mount)
+        forget_caches()
         with StaticUrls.following(self.mount), client_faults_hushed():
             yield
         await self.gateway.close()
@@ -80,6 +81,12 @@ class Fallback:
     async def shutdown(self, app: web.Application) -> None:
         """Begin to end, as an application's on_shutdown handler."""
         await self.gateway.shutdown()
+
+
+def _close_connections() -> None:
+    """Close what Django has opened for the current thread."""
+    connections.close_all()
+    close_thread_caches()
 
 
 FALLBACK: web.AppKey[Fallback] = web.AppKey("aiodjango.FALLBACK", Fallback)

@@ -17,6 +17,8 @@ from django.core.cache import caches
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .caches import leave_shared_caches
+
 # What can't be made harmless is kept, because some drivers close a connection that is collected.
 _kept: list[Any] = []
 
@@ -39,6 +41,7 @@ def _leave_connections() -> None:
     for pools in _pools():
         _kept.extend(pools.values())
         pools.clear()
+    _kept.extend(leave_shared_caches())
     _kept.extend(caches.all(initialized_only=True))
     for alias in caches:
         with suppress(AttributeError):  # there was none

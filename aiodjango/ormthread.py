@@ -6,6 +6,7 @@ waits for something else most of the time, a thread serves several pieces at onc
 """
 
 import asyncio
+import contextvars
 import logging
 import queue
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 from aiohttp import web
 from django.db import Error as DatabaseError
 
+from .caches import close_thread_caches, has_thread_caches
 from .exits import exit_as_error
 from .upkeep import Connections
 
@@ -26,6 +28,8 @@ logger = logging.getLogger("aiodjango.database")
 # Times in seconds.
 # Work whose end nothing tells (a WebSocket, a background task) leaves its thread after a pause.
 PAUSE = 0.2
+# Caches of a thread that has been idle for so long are closed.
+CACHE_PAUSE = 5.0
 # A transaction whose work has ended is rolled back when nothing has used it for so long.
 TRANSACTION_LIMIT = 1.0
 # A thread that was not idle for so long, and has connections past their age, gets no new work …
@@ -157,11 +161,14 @@ class OrmThread:
         self._current: Work | None = None
         self._is_tidy = True
         self._next_look = 0.0
+        self._last_call = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread. A daemon: it never delays the end of the process."""
-        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        # Explicitly empty: on a free-threaded Python a thread inherits its starter's context.
+        run = contextvars.Context().run
+        thread = threading.Thread(target=run, args=(self._run,), name=self.name, daemon=True)
         thread.start()  # or RuntimeError
         self._thread = thread
         self.is_started = True
@@ -187,6 +194,7 @@ class OrmThread:
             self._perform(call)
             del call  # with its result, which may be large
         self.connections.close_all()
+        self._upkeep(close_thread_caches)
 
     def _next(self) -> Call | None:
         while True:
@@ -227,7 +235,7 @@ class OrmThread:
             self.holder = work if self.connections.in_transaction() else None
         self._current = None
         with self._shared.lock:
-            work.last_call = time.monotonic()
+            work.last_call = self._last_call = time.monotonic()
             work.outstanding -= 1
             self.outstanding -= 1
         call.reports.add(call.future, result, error)
@@ -270,7 +278,7 @@ class OrmThread:
             self._roll_back(holder)
         elif is_idle:
             self._close_obsolete()
-            self._is_tidy = True
+            self._is_tidy = self._close_caches(now)
         elif self.connections.is_overdue():
             self._seek_idleness(now)
 
@@ -292,6 +300,14 @@ class OrmThread:
         if is_closable:  # pragma: no branch - as its work has it
             self._close_obsolete()
         self.busy_since = now
+
+    def _close_caches(self, now: float) -> bool:
+        """Close the caches of the thread after a long pause; returns whether that is done."""
+        if has_thread_caches():
+            if now - self._last_call < CACHE_PAUSE:
+                return False
+            self._upkeep(close_thread_caches)
+        return True
 
     def _close_obsolete(self) -> None:
         self._upkeep(self.connections.close_obsolete)

@@ -1,6 +1,7 @@
 """The ORM threads of a process, and which of them does what."""
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
@@ -9,10 +10,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .caches import share_caches
 from .forks import prepare_for_forks
 from .ormthread import Call, OrmThread, Reports, Shared, Work
 
 logger = logging.getLogger("aiodjango.database")
+
+# How long (seconds) the end of the process waits for threads to close their connections.
+EXIT_LIMIT = 0.5
 
 
 class OrmThreads:
@@ -37,8 +42,11 @@ class OrmThreads:
             OrmThread(self._shared, f"aiodjango-orm-{n}") for n in range(self._count())
         ]
         prepare_for_forks()
-        if not self._is_prepared and hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin_anew)
+        share_caches()
+        if not self._is_prepared:
+            atexit.register(self.close, EXIT_LIMIT)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._begin_anew)
         self._is_prepared = True
 
     def _begin_anew(self) -> None:

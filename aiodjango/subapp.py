@@ -11,6 +11,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from .blocked import watch_loop
 from .broadcast import process as broadcasts
+from .caches import share_caches
 from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
@@ -18,7 +19,6 @@ from .files import add_files
 from .forks import prepare_for_forks
 from .open_connections import OPEN_CONNECTIONS, OpenConnections
 from .routes import LiftedResource, RouteTable
-from .templates import guard_templates
 
 
 def get_aio_application(
@@ -123,6 +123,7 @@ def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> Fallb
     :param fallback_options: the options of the fallback, as ``threads=16``.
     """
     prepare_for_forks()
+    share_caches()
     return FallbackMiddleware(Fallback(wsgi, **fallback_options))
 
 
@@ -166,5 +167,5 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
-    guard_templates()
     prepare_for_forks()
+    share_caches()

@@ -125,6 +125,11 @@ def _has_news(connection: BaseDatabaseWrapper) -> bool:
         return False  # there's no socket (SQLite), or no access to it
     except connection.Database.Error:  # type: ignore[attr-defined]
         return True  # it has been closed
+    return has_unread(descriptor)
+
+
+def has_unread(descriptor: Any) -> bool:
+    """Whether something can be read from a socket, which may be its end."""
     if not hasattr(select, "poll"):
         return False  # pragma: no cover - Windows
     poll = select.poll()

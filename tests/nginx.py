@@ -19,7 +19,8 @@ from typing import NamedTuple
 from tests.conftest import require
 from tests.environment import environment
 from tests.gateway.test_files import tls_contexts
-from tests.waiting import DEADLINE
+
+DEADLINE = 30  # seconds
 
 CONFIG = """
 {user}

@@ -10,7 +10,6 @@ import pytest
 from tests.conftest import require
 from tests.deploy.server import run, serve, until
 from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
 
 HELLO = ROOT / "docs" / "hello"
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -84,6 +83,6 @@ def test_the_two_commands_exist(target):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=30,
     )
     assert done.returncode == 0, done.stderr

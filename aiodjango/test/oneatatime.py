@@ -13,8 +13,6 @@ from django.db import close_old_connections
 
 from aiodjango.streams import StreamCut
 
-from .exchange import current_exchange
-
 R = TypeVar("R")
 
 _END = object()
@@ -28,10 +26,13 @@ class OneAtATime:
     each part of a response that streams, the end.
 
     Made on the server's loop.
+
+    note_error: called while an exception of the application is handled.
     """
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, note_error: Callable[[], object]) -> None:
         self.application = application
+        self._note_error = note_error
         self._loop = asyncio.get_running_loop()
         self._unclosed: set[_Response] = set()
         self._closed = asyncio.Condition()
@@ -65,7 +66,7 @@ class OneAtATime:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         result: Any
-        with _noting_errors():
+        with self._noting_errors():
             result = await sync_to_async(_call)(self.application, environ, start_response)
         if isinstance(result, list | tuple):
             return result
@@ -79,11 +80,19 @@ class OneAtATime:
 
     async def part(self, response: "_Response", parts: Iterator[bytes]) -> Any:
         """The next part of a response that streams, `_END` behind the last."""
-        with _noting_errors():
+        with self._noting_errors():
             part = await sync_to_async(next)(parts, _END)  # type: ignore[call-arg]
         if part is _END:
             self._unclosed.add(response)
         return part
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._note_error()
+            raise
 
     async def end(self, response: "_Response") -> None:
         """Close a response."""
@@ -93,18 +102,6 @@ class OneAtATime:
             async with self._closed:
                 self._unclosed.discard(response)
                 self._closed.notify_all()
-
-
-@contextmanager
-def _noting_errors() -> Iterator[None]:
-    """Note, for the client, an exception that Django has not made a response of."""
-    try:
-        yield
-    except Exception:
-        exchange = current_exchange()
-        if exchange is not None:
-            exchange.note_exception()
-        raise
 
 
 class _Response:

@@ -13,7 +13,6 @@ urlpatterns = [
     path("report/<str:database>/", views.report),
     path("block/", views.block),
     path("compute/", views.compute),
-    path("endless/", views.endless),
     path("native/", views.native),
     path("coroutine/", coroutines.hello),
     path("echo/", coroutines.echo),

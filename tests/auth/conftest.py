@@ -12,7 +12,6 @@ from django.test import Client
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads, run_in_django
 from tests.browser import page  # noqa: F401
-from tests.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def users(transactional_db):
     yield ann, ben
     close_orm_threads()
     # Where asgiref makes the ORM calls of whatever has no ORM threads.
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result(DEADLINE)
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result(10)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 from aiohttp import web
 
 from tests.files.conftest import site
-from tests.waiting import DEADLINE
 
 pytestmark = pytest.mark.browser
 
@@ -57,5 +56,5 @@ async def test_uploads_are_shown_and_never_run(page, server):
         await (await download.value).delete()
     assert await page.title() == "Uploads"
     service_worker = "navigator.serviceWorker.register('/media/theirs.js').catch(e => e.name)"
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(30):
         assert await page.evaluate(service_worker) == "SecurityError"

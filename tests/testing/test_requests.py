@@ -14,7 +14,6 @@ from django.utils.datastructures import MultiValueDict
 
 from aiodjango import setup
 from aiodjango.test import AioClient
-from tests.waiting import LONGER
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -233,7 +232,7 @@ async def test_exception_of_a_stream_is_no_other_requests():
 
     def failing():
         yield b"begun"
-        go_on.wait(LONGER)
+        go_on.wait(20)
         raise KeyError("nobody has this key")
 
     def make():

@@ -80,9 +80,7 @@ class Command(DjangoCommand):
                 self.server.stop()
 
     def check(self, *args: Any, **options: Any) -> None:
-        # Before the autoreloader runs, Django calls this with no tags: nothing may be read yet.
-        if options.get("tags") != set():
-            check_nesting()
+        check_nesting()
         super().check(*args, **options)
 
     def get_handler(self, *args: Any, **options: Any) -> Any:

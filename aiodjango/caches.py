@@ -1,0 +1,269 @@
+"""Django's caches in coroutines, and in the threads that work for them.
+
+Django makes a cache backend for each thread, and in coroutines for each request: each request that
+uses Redis would open a connection of its own and leave it to the garbage collector. Here `caches`
+gives one object for the process instead. A backend that is safe to share between threads is used as
+it is. Any other keeps its attributes, and so its connections, for each thread separately.
+"""
+
+import asyncio
+import atexit
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from asgiref.sync import SyncToAsync
+from django.core.cache import caches, close_caches
+from django.core.cache.backends.base import BaseCache
+from django.core.signals import request_finished
+from django.utils.module_loading import import_string
+
+from .upkeep import has_unread
+
+_DJANGO = "django.core.cache.backends"
+_REDIS = f"{_DJANGO}.redis.RedisCache"
+_MEMCACHED = f"{_DJANGO}.memcached.PyMemcacheCache"
+_DJANGO_REDIS = "django_redis.cache.RedisCache"
+# Backends that threads can share: exactly these, because a class derived from one may add to it.
+_SHARED = frozenset(
+    (
+        _REDIS,
+        _MEMCACHED,  # with a pool
+        _DJANGO_REDIS,
+        f"{_DJANGO}.locmem.LocMemCache",
+        f"{_DJANGO}.filebased.FileBasedCache",
+        f"{_DJANGO}.db.DatabaseCache",
+        f"{_DJANGO}.dummy.DummyCache",
+    )
+)
+# Not with these options: a limit for the pool of one thread, as Django has it, might be too low
+# for all threads together; and the other classes may be anything.
+_UNSHARED = frozenset(("max_connections", "max_pool_size", "pool_class", "CLIENT_CLASS"))
+
+
+class _Known(NamedTuple):
+    """A cache of the process.
+
+    is_kept: whether its connections outlive requests, though Django would close them.
+    """
+
+    config: dict[str, Any]
+    cache: BaseCache
+    is_kept: bool
+
+
+_known: dict[str, _Known] = {}
+# Reentrant, because a backend may use another one.
+_lock = threading.RLock()
+
+
+class _Thread(threading.local):
+    """The caches that have attributes of their own in the current thread."""
+
+    def __init__(self) -> None:
+        self.caches: weakref.WeakSet[BaseCache] = weakref.WeakSet()
+
+
+_thread = _Thread()
+
+
+@functools.cache
+def share_caches() -> None:
+    """Have `caches` give such objects from now on."""
+    make = caches.create_connection
+
+    def create_connection(alias: str) -> BaseCache:
+        return make(alias) if _is_plain_thread() else _shared_cache(alias) or make(alias)
+
+    caches.create_connection = create_connection  # type: ignore[method-assign]
+    request_finished.disconnect(close_caches)
+    request_finished.connect(_close_after_request)
+    atexit.register(close_shared_caches)
+    forget_caches()
+
+
+def forget_caches() -> None:
+    """Remove the caches of the current context, so that the tasks of an event loop don't get them.
+
+    For those that were made by code that runs at import: they are for one thread.
+    """
+    for cache in caches.all(initialized_only=True):
+        cache.close()
+    for alias in caches:
+        with suppress(AttributeError):  # there was none
+            del caches[alias]
+
+
+def has_thread_caches() -> bool:
+    """Whether close_thread_caches() has anything to close."""
+    return bool(_thread.caches)
+
+
+def close_thread_caches() -> None:
+    """Close what caches have open for the current thread alone; they can be used again."""
+    for cache in list(_thread.caches):
+        cache.close()
+
+
+def close_shared_caches() -> None:
+    """Close what the threads of the process share; the next use makes new ones."""
+    with _lock:
+        while _known:
+            _known.popitem()[1].cache.close()
+
+
+def leave_shared_caches() -> list[object]:
+    """Forget, after a fork, what belongs to the parent process, and return it."""
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+    left: list[object] = list(_known.values())
+    _known.clear()
+    return left
+
+
+def _is_plain_thread() -> bool:
+    """Whether this is a thread of somebody else's, which Django gives caches of its own.
+
+    Not the main thread, no event loop runs in it, and it works for no event loop. (The last two
+    conditions: asgiref's sign of a thread that works for one, and asyncio.to_thread() in a view.)
+    """
+    if threading.current_thread() is threading.main_thread():
+        return False
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return False
+    return (
+        getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None) != os.getpid()
+        and SyncToAsync.thread_sensitive_context.get(None) is None
+    )
+
+
+def _shared_cache(alias: str) -> BaseCache | None:
+    """The cache of the process; None where the setting does not name a class."""
+    config = caches.settings[alias]
+    with _lock:
+        known = _known.get(alias)
+        if known is None or known.config is not config:
+            try:
+                backend = import_string(config["BACKEND"])
+            except (ImportError, KeyError):
+                return None  # Django says what is wrong
+            if not isinstance(backend, type):
+                return None
+            if known is not None:  # the setting was overridden
+                _known.pop(alias).cache.close()
+            known = _known[alias] = _make(backend, config)
+    return known.cache
+
+
+def _close_after_request(**kwargs: Any) -> None:
+    """Close the caches of the current thread when Django has answered a request, as Django does.
+
+    But not connections to memcached: other threads may be using those of a pool, and each request
+    would open another one.
+    """
+    kept = [known.cache for known in list(_known.values()) if known.is_kept]
+    for cache in caches.all(initialized_only=True):
+        if not any(cache is other for other in kept):
+            cache.close()
+
+
+def _make(backend: Any, config: dict[str, Any]) -> _Known:
+    location = config.get("LOCATION", "")
+    params = {key: value for key, value in config.items() if key not in ("BACKEND", "LOCATION")}
+    name = f"{backend.__module__}.{backend.__qualname__}"
+    prepare = _PREPARATIONS.get(name, _do_nothing)
+    options = params.get("OPTIONS") or {}
+    is_shared = _is_shared(name, location, options)
+    if name == _MEMCACHED:
+        # A thread that has its own client gets a pool of one connection: see _prepare_memcached().
+        params["OPTIONS"] = {**options, "use_pooling": True}
+    if is_shared:
+        cache = backend(location, params)
+        prepare(cache)
+    else:
+        cache = _per_thread(backend, location, params, prepare)
+    return _Known(config, cache, name == _MEMCACHED)
+
+
+def _is_shared(name: str, location: Any, options: dict[str, Any]) -> bool:
+    if name not in _SHARED or not _UNSHARED.isdisjoint(options):
+        return False
+    if name == _MEMCACHED:
+        return bool(options.get("use_pooling"))
+    if name == _REDIS:
+        # One server: a pool for each of several is made when it is needed.
+        return isinstance(location, str) and not any(
+            part in location for part in (",", ";", "max_connections")
+        )
+    return True
+
+
+def _per_thread(
+    backend: Any, location: Any, params: dict[str, Any], prepare: Callable[[Any], object]
+) -> BaseCache:
+    """A cache with attributes, and so connections, of its own in each thread that uses it."""
+
+    class PerThread(backend, threading.local):  # type: ignore[misc]
+        def __init__(self) -> None:
+            # `threading.local` calls this in each thread.
+            super().__init__(location, params.copy())
+            prepare(self)
+            _thread.caches.add(self)
+
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        setattr(PerThread, name, getattr(backend, name))
+    cache: BaseCache = PerThread()
+    return cache
+
+
+# --- Clients are made at once: two threads that need one at the same time would make two. --------
+
+
+def _prepare_redis(cache: Any) -> None:
+    cache._cache.get_client(write=True)
+
+
+def _prepare_django_redis(cache: Any) -> None:
+    cache.client.get_client(write=True)
+
+
+def _prepare_memcached(cache: Any) -> None:
+    class Client(cache._class):  # type: ignore[misc]
+        """Finds out, as clients of Redis do, that the server has closed a connection at rest.
+
+        Otherwise each would fail once after a restart of memcached, and a few failures make the
+        client stop using the server for a minute.
+        """
+
+        def add_server(self, *args: Any) -> None:
+            super().add_server(*args)
+            for client in self.clients.values():
+                pool = client.client_pool
+                if "get" not in vars(pool):
+                    pool.get = functools.partial(_take_open, pool.get)
+
+    cache._class = Client
+    cache._cache  # noqa: B018
+
+
+def _take_open(take: Callable[[], Any]) -> Any:
+    client = take()
+    if client.sock is not None and has_unread(client.sock):
+        client.close()  # it opens another connection
+    return client
+
+
+def _do_nothing(cache: Any) -> None:
+    pass
+
+
+_PREPARATIONS = {
+    _REDIS: _prepare_redis,
+    _DJANGO_REDIS: _prepare_django_redis,
+    _MEMCACHED: _prepare_memcached,
+}
