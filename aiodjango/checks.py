@@ -17,6 +17,7 @@ from .database import orm_thread_count
 from .decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
+    SENSITIVE_POST_PARAMETERS,
     USER_PASSES_TEST,
     check_decorated_class,
     django_decorators,
@@ -28,7 +29,7 @@ from .views import check_arguments
 from .watch import watch_interval
 
 # Django's decorators that hold for coroutine views too.
-HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT}
+HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}
 # Middlewares, and what is derived from them, whose rules hold for coroutine views too.
 COVERED_MIDDLEWARES = (
     middleware.SESSION,

@@ -1,9 +1,9 @@
 """The rules of django-cors-headers for coroutine views, where its middleware is installed."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from aiohttp import web
-from django.http import HttpRequest, HttpResponse
+from aiohttp import hdrs, web
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
@@ -11,9 +11,6 @@ from django.utils.module_loading import import_string
 from .database import run_in_django
 from .middleware import CORS, installed, no_view
 from .request import LiftedRequest, bare_django_request
-from .response import process_response
-
-VARY = "Vary"
 
 
 class Cors:
@@ -43,7 +40,7 @@ class Cors:
         likeness = HttpResponse()
         del likeness.headers["Content-Type"]
         self._middleware.add_response_headers(request, likeness)
-        return _Verdict(request, preflight, dict(likeness.items()))
+        return _Verdict(preflight, dict(likeness.items()))
 
     @staticmethod
     def preflight(request: web.Request) -> HttpResponseBase | None:
@@ -53,24 +50,24 @@ class Cors:
     @staticmethod
     def add_to(response: web.StreamResponse, request: web.Request) -> None:
         verdict = request.get(_VERDICT)
-        if verdict is not None and verdict.headers:  # else it could not be asked, or says nothing
-            process_response(verdict.process_response, verdict.request, response)
+        if verdict is None:
+            return  # it could not be asked
+        for name, value in verdict.headers.items():
+            if name == hdrs.VARY and name in response.headers:
+                value = _joined(", ".join(response.headers.getall(name)), value)
+            response.headers[name] = value
 
 
-class _Verdict:
-    def __init__(
-        self, request: LiftedRequest, preflight: HttpResponseBase | None, headers: dict[str, str]
-    ) -> None:
-        self.request = request
-        self.preflight = preflight
-        self.headers = headers
-
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> None:
-        for name, value in self.headers.items():
-            if name == VARY:
-                patch_vary_headers(response, value.split(", "))
-            else:
-                response.headers[name] = value
+class _Verdict(NamedTuple):
+    preflight: HttpResponseBase | None
+    headers: dict[str, str]
 
 
 _VERDICT: web.RequestKey[_Verdict] = web.RequestKey("aiodjango.CORS", _Verdict)
+
+
+def _joined(vary: str, more: str) -> str:
+    """Add to a Vary header what it lacks."""
+    response = HttpResponse(headers={hdrs.VARY: vary})
+    patch_vary_headers(response, more.split(", "))
+    return response.headers[hdrs.VARY]

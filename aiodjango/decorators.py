@@ -10,6 +10,7 @@ from .discovery import UrlconfPattern, view_layers
 
 CSRF_EXEMPT = "django.views.decorators.csrf.csrf_exempt"
 FRAME_OPTIONS_EXEMPT = "django.views.decorators.clickjacking.xframe_options_exempt"
+SENSITIVE_POST_PARAMETERS = "django.views.decorators.debug.sensitive_post_parameters"
 # login_required() and permission_required() are made of it.
 USER_PASSES_TEST = "django.contrib.auth.decorators.user_passes_test"
 

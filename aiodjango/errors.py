@@ -13,6 +13,7 @@ from django.utils.log import log_response
 
 from .database import run_in_django
 from .match import LiftedMatch
+from .reports import MARK, marked_parameters, reporter_filter
 from .request import LiftedRequest, django_request
 from .response import BodyUnwanted, to_aiohttp
 from .security import OriginRefused
@@ -34,7 +35,7 @@ async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
         return await _cut_off(request, started, error)
     if isinstance(error, ConnectionError) and _has_left(request, None):
         return web.Response(status=499, reason="Client Closed Request")  # as nginx notes it
-    django = django_request(request)
+    django = _reported(request, error)
     await _add_form(request, django)
     # In a thread: templates take their time, and those of the project may use the database.
     return to_aiohttp(await run_in_django(_page, django, error))
@@ -70,6 +71,16 @@ def _refusal(request: LiftedRequest, error: OriginRefused) -> HttpResponse:
     return response
 
 
+def _reported(request: web.Request, error: Exception) -> LiftedRequest:
+    """Return Django's view of a request as reports of an error may show it."""
+    django = django_request(request)
+    if not hasattr(django, "exception_reporter_filter"):
+        django.exception_reporter_filter = reporter_filter()
+    if (marked := marked_parameters(request, error)) is not None:
+        setattr(django, MARK, marked)
+    return django
+
+
 async def _add_form(request: web.Request, django: LiftedRequest) -> None:
     """Show Django a form that the view has read, for its reports."""
     is_form = request.content_type == "application/x-www-form-urlencoded"
@@ -94,7 +105,7 @@ async def _cut_off(
             return started  # its end came when the view expected a message
         _log_unreadable(request, error)
     else:
-        await run_in_django(_log_late, django_request(request), error)
+        await run_in_django(_log_late, _reported(request, error), error)
     if isinstance(started, web.WebSocketResponse) and started.prepared:
         is_clients = isinstance(error, Unreadable)
         await started.close(

@@ -26,6 +26,7 @@ class LiftedRequest(WSGIRequest):
 
     session: Any
     auser: Any
+    exception_reporter_filter: Any
     is_session_loaded = False
 
     def __init__(self, environ: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from .files import add_files
 from .forks import prepare_for_forks
 from .open_connections import OPEN_CONNECTIONS, OpenConnections
 from .routes import LiftedResource, RouteTable
+from .templates import guard_templates
 
 
 def get_aio_application(
@@ -167,5 +168,6 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
+    guard_templates()
     prepare_for_forks()
     share_caches()

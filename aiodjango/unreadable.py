@@ -50,7 +50,7 @@ def _is_of_client(
 
     aiohttp has no type of its own for such errors: the traceback tells where they come from.
     """
-    frames = _frames(error.__traceback__)
+    frames = frames_of(error.__traceback__)
     readers = [number for number, frame in enumerate(frames) if _reads(frame, request, started)]
     if not readers or not all(map(_is_library, frames[readers[0] :])):
         return False
@@ -61,7 +61,8 @@ def _is_of_client(
     return is_in_multipart and isinstance(error, RuntimeError | AssertionError)
 
 
-def _frames(traceback: TracebackType | None) -> list[FrameType]:
+def frames_of(traceback: TracebackType | None) -> list[FrameType]:
+    """Return the frames of a traceback, the outermost first."""
     frames = []
     while traceback is not None:
         frames.append(traceback.tb_frame)

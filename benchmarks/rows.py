@@ -178,6 +178,16 @@ ROWS = {
         longer=2,
         goals=(Limit(5.0, P50), Limit(25.0, P99)),
     ),
+    "streams": Row(
+        "coroutine beside streams that compute",
+        LATENCY,
+        beside("/endless/"),
+        COROUTINE,
+        connections=24,
+        pinned=False,
+        longer=2,
+        quick=False,
+    ),
     "echo": Row(
         "1,000 WebSockets echoing",
         (MESSAGES, CPU, P99),

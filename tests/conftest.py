@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 
+import hypothesis
 import pytest
 
 from aiodjango.database import close_orm_threads
@@ -20,6 +21,12 @@ drop_other_variables()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # The suite runs in the background of a script: its servers would ignore Ctrl-C as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis would choose another profile in CI, and elsewhere complain about a slow machine.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 # Whether to try thousands of cases where a hundred will do while one works.
 THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")

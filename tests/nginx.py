@@ -19,8 +19,7 @@ from typing import NamedTuple
 from tests.conftest import require
 from tests.environment import environment
 from tests.gateway.test_files import tls_contexts
-
-DEADLINE = 30  # seconds
+from tests.waiting import DEADLINE
 
 CONFIG = """
 {user}

@@ -23,8 +23,8 @@ import pytest
 
 from tests.conftest import require
 from tests.environment import environment
+from tests.waiting import DEADLINE
 
-DEADLINE = 60  # seconds
 OUTSIDE = "outside"  # what the connections of query() are called
 # It's thrown away, and shared by as many connections as several servers may want.
 OPTIONS = {

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from aiodjango import FALLBACK, setup
 from aiodjango.gateway import Gateway
 from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE, until
 
 flavour = contextvars.ContextVar("flavour", default="plain")
 
@@ -48,7 +48,7 @@ async def serving(view, *, threads=4, middlewares=(), **runner_options):
 
     app = web.Application(middlewares=middlewares)
     setup(app, application, threads=threads)
-    runner = web.AppRunner(app, **{"shutdown_timeout": 5.0, **runner_options})
+    runner = web.AppRunner(app, **{"shutdown_timeout": DEADLINE, **runner_options})
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -58,12 +58,6 @@ async def serving(view, *, threads=4, middlewares=(), **runner_options):
     finally:
         await runner.cleanup()
     assert not [worker for worker in workers if worker.is_alive()]
-
-
-async def until(condition, seconds=10):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def where():
@@ -211,7 +205,7 @@ class TestLoop:
         barrier = asyncio.Barrier(4)
 
         async def meet():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 await barrier.wait()
             return await sync_to_async(threading.get_ident)()
 
@@ -249,13 +243,6 @@ def noise(caplog):
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def cleaned_up(site):
-    """The time, in seconds, that the server took to end."""
-    started = time.monotonic()
-    await site.runner.cleanup()
-    return time.monotonic() - started
-
-
 async def lost(request):
     """See that a request gets no answer."""
     await asyncio.wait([request])
@@ -270,7 +257,8 @@ class TestEnd:
         async with serving(view, shutdown_timeout=0.1) as site:
             request = asyncio.ensure_future(site.get())
             await view.begun.wait()
-            assert await cleaned_up(site) < 2
+            async with asyncio.timeout(DEADLINE):
+                await site.runner.cleanup()
             assert view.ends == ["cancelled"]
             await lost(request)
         assert noise(caplog) == []
@@ -306,7 +294,8 @@ class TestEnd:
         async with serving(twice, shutdown_timeout=0.1) as site:
             request = asyncio.ensure_future(site.get())
             await view.begun.wait()
-            assert await cleaned_up(site) < 2
+            async with asyncio.timeout(DEADLINE):
+                await site.runner.cleanup()
             assert view.ends == ["cancelled"]
             await lost(request)
 
@@ -319,7 +308,8 @@ class TestEnd:
         async with serving(lambda path: async_to_sync(outer)(), shutdown_timeout=0.1) as site:
             request = asyncio.ensure_future(site.get())
             await view.begun.wait()
-            assert await cleaned_up(site) < 2
+            async with asyncio.timeout(DEADLINE):
+                await site.runner.cleanup()
             assert view.ends == ["cancelled"]
             await lost(request)
         assert noise(caplog) == []
@@ -353,7 +343,7 @@ class TestEnd:
         async def wait():
             begun.set()
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             finally:
                 await asyncio.sleep(0.2)
                 ends.append("clean")
@@ -377,7 +367,8 @@ class TestEnd:
         async with serving(stubborn, shutdown_timeout=0.1) as site:
             request = asyncio.ensure_future(site.get())
             await view.begun.wait()
-            assert await cleaned_up(site) < 2
+            async with asyncio.timeout(DEADLINE):
+                await site.runner.cleanup()
             assert view.ends == ["cancelled", "cancelled"]
             await lost(request)
         assert noise(caplog) == []
@@ -485,7 +476,7 @@ async def test_a_process_ends_in_silence(leaves):
             writer.close()
             await writer.wait_closed()
         process.send_signal(signal.SIGTERM)
-        _, errors = await asyncio.to_thread(process.communicate, timeout=20)
+        _, errors = await asyncio.to_thread(process.communicate, timeout=DEADLINE)
         if not leaves:
             writer.close()
         assert (process.returncode, errors) == (0, "")

@@ -37,8 +37,8 @@ from django.urls import path
 from django.views.decorators.http import condition
 
 from aiodjango import FALLBACK, get_aio_application
+from tests.waiting import DEADLINE
 
-DEADLINE = 20
 TEXT = "A page worth compressing. " * 500
 
 

@@ -33,6 +33,7 @@ from django.urls import path, reverse
 
 from aiodjango import get_aio_subapp
 from tests.lifted import lifted
+from tests.waiting import DEADLINE, LONGER
 
 
 def raising(error):
@@ -313,7 +314,7 @@ async def test_an_error_page_does_not_block_the_loop(aiohttp_client):
     answered = threading.Event()
 
     def slow_404(request, exception):
-        return HttpResponse(f"after the other: {answered.wait(30)}", status=404)
+        return HttpResponse(f"after the other: {answered.wait(LONGER)}", status=404)
 
     async def other(request):
         answered.set()
@@ -340,7 +341,7 @@ async def test_a_websocket_is_closed_with_1011_and_logged_once(aiohttp_client, c
     client = await aiohttp_client(lifted(path("ws/", view)))
     async with client.ws_connect("/ws/") as ws:
         await ws.send_str("the reason")
-        message = await ws.receive(timeout=10)
+        message = await ws.receive(timeout=DEADLINE)
         assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("django.request", "ERROR")
@@ -405,7 +406,7 @@ async def test_writing_to_a_websocket_that_its_client_has_closed_is_no_error(
     async with client.ws_connect("/ws/") as ws:
         await ws.close()
         assert ws.close_code == 1000
-    assert "closing" in await asyncio.wait_for(refused, 10)
+    assert "closing" in await asyncio.wait_for(refused, DEADLINE)
     await client.close()
     assert caplog.records == []
 
@@ -430,7 +431,7 @@ async def test_a_client_that_left_is_no_error(aiohttp_client, caplog):
     await response.content.readany()
     response.close()
     left.set()
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), DEADLINE)
     assert (await client.get("/nowhere/")).status == 404
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -516,7 +517,7 @@ async def test_without_cancellation_a_view_goes_on_when_its_client_has_left(capl
         await response.prepare(request)
         await response.write(b"so far")
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 while True:
                     await response.write(b"x" * 65536)
                     await asyncio.sleep(0)
@@ -535,7 +536,7 @@ async def test_without_cancellation_a_view_goes_on_when_its_client_has_left(capl
         writer.write(b"GET /s/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"so far" in await reader.readuntil(b"so far")
         writer.close()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), DEADLINE)
     finally:
         await runner.cleanup()  # waits for the handler
     assert [record.name for record in caplog.records] == logged

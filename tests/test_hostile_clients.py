@@ -77,10 +77,8 @@ async def attacked(settings, monkeypatch):
         ground.raise_if_anything_was_lost()
 
 
-@pytest.mark.timeout(300)  # for all the cases, on a machine that is busy
 @settings(
     max_examples=CASES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(hostile=connections)

@@ -237,3 +237,40 @@ def test_an_application_with_a_domain_cannot_be_mounted():
     app.add_domain("example.com", web.Application())
     with pytest.raises(RuntimeError, match=r"'/site' that has used add_domain\(\)"):
         web.Application().add_subapp("/site/", app)
+
+
+# ---- What monitoring tools call a request for Django ----
+
+
+def observed():
+    """An application that keeps the matches of its requests, and these."""
+    matches = []
+
+    @web.middleware
+    async def look(request, handler):
+        matches.append(request.match_info)
+        return await handler(request)
+
+    outer = web.Application(middlewares=[look])
+    return outer, matches
+
+
+@pytest.mark.parametrize("mount", ["", "/site", "/org/site"])
+async def test_django_is_no_home_page_to_monitoring(aiohttp_client, mount):
+    outer, matches = observed()
+    if mount:
+        outer.add_subapp(mount, site())
+    else:
+        setup(outer, get_wsgi_application())
+    client = await aiohttp_client(outer)
+    for url in ("/", "/sync/", "/nothing/"):
+        await (await client.get(f"{mount}{url}")).read()
+        route = matches[-1].route
+        assert route.resource  # as tools ask
+        assert route.resource.canonical == f"{mount}/{{django}}"
+        assert list(route.resource) == [route]
+        assert matches[-1].get_info() == {"path": f"{mount}/{{django}}"}
+        name = f"{route.handler.__module__}.{route.handler.__qualname__}"
+        assert name == "aiodjango.fallback.Fallback.hand_to_django"
+    await (await client.get(f"{mount}/aio/")).read()
+    assert matches[-1].route.resource.canonical == f"{mount}/aio/"

@@ -15,6 +15,7 @@ import pytest
 import aiodjango
 from tests.conftest import require
 from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE
 
 PACKAGE = ROOT / "aiodjango"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -36,7 +37,7 @@ def python(*arguments, cwd, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

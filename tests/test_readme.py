@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import require
 from tests.deploy.server import run, serve, until
 from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE
 
 HELLO = ROOT / "docs" / "hello"
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -83,6 +84,6 @@ def test_the_two_commands_exist(target):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stderr

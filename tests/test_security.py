@@ -23,6 +23,7 @@ from aiodjango.checks import check_urlconf
 from aiodjango.request import django_request
 from aiodjango.security import Gate
 from tests.lifted import lifted
+from tests.waiting import DEADLINE
 
 SECURITY = "django.middleware.security.SecurityMiddleware"
 FRAME_OPTIONS = "django.middleware.clickjacking.XFrameOptionsMiddleware"
@@ -91,7 +92,7 @@ async def raw(client, *lines):
     """Send the head of a request as it is, and return the status of the answer."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
-    status = await asyncio.wait_for(reader.readline(), 10)
+    status = await asyncio.wait_for(reader.readline(), DEADLINE)
     writer.close()
     await writer.wait_closed()
     return int(status.split()[1])

@@ -1,8 +1,9 @@
 """For the tests of projects: Django's live server and test client, on aiohttp."""
 
 from .broadcasts import capture_broadcasts
-from .client import AioClient, AioResponse
+from .client import AioClient
 from .liveserver import AioLiveServerTestCase, AioStaticLiveServerTestCase
+from .response import AioResponse
 
 __all__ = [
     "AioClient",

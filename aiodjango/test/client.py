@@ -1,6 +1,6 @@
 """Django's async test client, over a real connection to a real server."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.cookies import SimpleCookie
@@ -9,14 +9,11 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import web
+from aiohttp.abc import AbstractCookieJar
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.core.signals import got_request_exception
-from django.http import HttpResponse
+from django.core.handlers.wsgi import WSGIHandler
 from django.test import AsyncClient
-from django.test.client import store_rendered_templates  # type: ignore[attr-defined]
-from django.test.signals import template_rendered
 from django.urls import resolve
 from django.utils.encoding import force_bytes, iri_to_uri
 from django.utils.functional import SimpleLazyObject
@@ -25,41 +22,16 @@ from yarl import URL
 
 from aiodjango.subapp import get_aio_application
 
+from .exchange import Exchange, RecordingHandler
 from .oneatatime import OneAtATime
+from .response import make_response, read_cookies
 from .server import Factory, LoopServer, gateways
 
 T = TypeVar("T")
 
 HOST = "testserver"
-# What Django's client knows of a request that is not a header of it.
-_NO_HEADERS = ("SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme", "QUERY_STRING")
-
-
-class AioResponse(HttpResponse):
-    """What a server has answered, as a response of Django's, for Django's assertions.
-
-    It has, where there is something to have, the attributes that Django's test client adds:
-    `client`, `request`, `templates`, `context`, `json()`, `resolver_match`, `exc_info`,
-    `redirect_chain`.
-    """
-
-    def __init__(self, reply: aiohttp.ClientResponse, content: bytes) -> None:
-        names = dict.fromkeys(name.title() for name in reply.headers)
-        names.pop("Set-Cookie", None)
-        headers = {name: ", ".join(reply.headers.getall(name)) for name in names}
-        super().__init__(content, status=reply.status, reason=reply.reason, headers=headers)
-        if hdrs.CONTENT_TYPE not in reply.headers:
-            del self.headers["Content-Type"]
-        for header in reply.headers.getall(hdrs.SET_COOKIE, ()):
-            self.cookies.update(SimpleCookie(header))
-
-    @property
-    def url(self) -> str:
-        """Where a redirect leads to."""
-        try:
-            return self["Location"]
-        except KeyError:
-            raise AttributeError("The response has no Location, so no url") from None
+# What Django's clients know of a request that is sent in another way than as a header.
+_NO_HEADERS = ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "QUERY_STRING")
 
 
 class AioClient(AsyncClient):
@@ -93,7 +65,6 @@ class AioClient(AsyncClient):
         self._enforces_csrf = enforce_csrf_checks
         self._server: LoopServer | None = None
         self._in_django: list[OneAtATime] = []
-        self._recordings = 0
 
     # --- The server ------------------------------------------------------------------------
 
@@ -132,12 +103,16 @@ class AioClient(AsyncClient):
         self._in_django = []
         for gateway in gateways(app):
             application = gateway.application
-            if type(application) is WSGIHandler and not self._enforces_csrf:
-                application = _UncheckedHandler()
-            gateway.application = OneAtATime(application, self._note_error)
+            if type(application) is WSGIHandler:
+                application = RecordingHandler(enforce_csrf_checks=self._enforces_csrf)
+            gateway.application = OneAtATime(application)
             self._in_django.append(gateway.application)
 
     # --- Requests --------------------------------------------------------------------------
+
+    async def request(self, **request: Any) -> Any:
+        """Not there: no request of this client is made of an ASGI scope. Raises TypeError."""
+        raise TypeError("AioClient has no request(): use generic(), or a method such as get().")
 
     async def generic(  # type: ignore[override]
         self,
@@ -150,28 +125,28 @@ class AioClient(AsyncClient):
         headers: Any = None,
         query_params: Any = None,
         **extra: Any,
-    ) -> AioResponse:
+    ) -> Any:
         """Make a request and return the whole response. All other methods for requests use this."""
         extra = {**self.defaults, **extra}
         body = force_bytes(data, settings.DEFAULT_CHARSET)
         sent = {"content-type": content_type} if body else {}
         target = _target(path, query_params, extra)
-        rendered: dict[str, Any] = {}
+        exchange = _exchange(secure, extra)
         server = await self._start()
-        with self._recording(rendered):
+        with self._recording(server, exchange) as own_headers:
             async with server.session.request(
                 method,
                 server.url(target),
                 data=BytesIO(body) if body else None,  # aiohttp warns of so many bytes
-                headers=_headers(secure, sent, extra, headers),
+                headers={**_headers(sent, extra, headers), **own_headers},
                 allow_redirects=False,
             ) as reply:
-                response: Any = AioResponse(reply, await reply.read())
+                response = make_response(exchange, reply, await reply.read())
             for application in self._in_django:
                 await application.wait_closed()
-        response.exc_info = self.exc_info
-        self._raise_view_error()
-        return self._annotated(response, method, target, rendered)
+        response.exc_info = exchange.exc_info
+        self._raise_view_error(exchange)
+        return self._annotated(response, exchange, method, target, extra)
 
     def stream(
         self,
@@ -188,16 +163,16 @@ class AioClient(AsyncClient):
         For `async with`. options: those of `aiohttp.ClientSession.request()`, as `json=`.
         """
 
-        fields = _headers(secure, {}, self.defaults, headers)
-
-        async def begin(server: LoopServer, url: URL) -> aiohttp.ClientResponse:
+        async def begin(
+            server: LoopServer, url: URL, fields: Mapping[str, str]
+        ) -> aiohttp.ClientResponse:
             response = await server.session.request(
                 method, url, headers=fields, **{"allow_redirects": False, **options}
             )
             server.opened.append(response)
             return response
 
-        return self._opening(path, query_params, begin)
+        return self._opening(begin, path, secure, headers, query_params)
 
     def ws_connect(
         self,
@@ -216,74 +191,79 @@ class AioClient(AsyncClient):
         other answer.
         """
 
-        fields = _headers(secure, {}, self.defaults, headers)
-
-        async def shake_hands(server: LoopServer, url: URL) -> aiohttp.ClientWebSocketResponse:
+        async def shake_hands(
+            server: LoopServer, url: URL, fields: Mapping[str, str]
+        ) -> aiohttp.ClientWebSocketResponse:
             return await server.session.ws_connect(  # type: ignore[no-any-return]
                 url, headers=fields, **options
             )
 
-        return self._opening(path, query_params, shake_hands)
+        return self._opening(shake_hands, path, secure, headers, query_params)
 
     def _opening(
-        self, path: Any, query_params: Any, connect: Callable[[LoopServer, URL], Awaitable[T]]
+        self,
+        connect: Callable[[LoopServer, URL, Mapping[str, str]], Awaitable[T]],
+        path: Any,
+        secure: bool,
+        headers: Any,
+        query_params: Any,
     ) -> "_Opening[T]":
         target = _target(path, query_params, self.defaults)
+        fields = _headers({}, self.defaults, headers)
+        exchange = _exchange(secure, self.defaults)
 
         async def open_connection() -> T:
             server = await self._start()
-            with self._recording({}):
-                return await connect(server, server.url(target))
+            with self._recording(server, exchange) as own_headers:
+                return await connect(server, server.url(target), {**fields, **own_headers})
 
         return _Opening(open_connection())
 
     @contextmanager
-    def _recording(self, rendered: dict[str, Any]) -> Iterator[None]:
-        """Note the templates that views render, and raise the exception that one of them raises."""
-        # They're held here: signals don't.
-        on_render = partial(store_rendered_templates, rendered)
-        on_exception = self.store_exc_info
-        self._recordings += 1
-        template_rendered.connect(on_render)
-        got_request_exception.connect(on_exception)
-        try:
-            yield
-        except aiohttp.ClientError:
-            # The error of the view says more than how the connection ended.
-            self._raise_view_error()
-            raise
-        finally:
-            self._recordings -= 1
-            template_rendered.disconnect(on_render)
-            got_request_exception.disconnect(on_exception)
+    def _recording(self, server: LoopServer, exchange: Exchange) -> Iterator[dict[str, str]]:
+        """Open an exchange, and raise the exception of a view that breaks the connection."""
+        with server.exchanges.open(exchange) as own_headers:
+            try:
+                yield own_headers
+            except aiohttp.ClientError:
+                # The error of the view says more than how the connection ended.
+                self._raise_view_error(exchange)
+                raise
 
-    def _note_error(self) -> None:
-        """Store an exception that Django has not made a response of."""
-        if self._recordings:
-            self.store_exc_info()
-
-    def _raise_view_error(self) -> None:
-        exc_info, self.exc_info = self.exc_info, None
-        if exc_info is not None and self.raise_request_exception:
-            raise exc_info[1]
+    def _raise_view_error(self, exchange: Exchange) -> None:
+        if exchange.exc_info is not None and self.raise_request_exception:
+            raise exchange.exc_info[1]
 
     def _annotated(
-        self, response: Any, method: str, target: URL, rendered: dict[str, Any]
-    ) -> AioResponse:
-        """Give a response what Django's client gives it."""
-        path = unquote(target.raw_path)
+        self, response: Any, exchange: Exchange, method: str, target: URL, extra: Mapping[str, Any]
+    ) -> Any:
+        """Give a response what Django's clients give it."""
+        path, query = unquote(target.raw_path), target.raw_query_string
+        scheme = exchange.scheme or "http"
         response.client = self
         response.request = {
+            **extra,
+            # As Django's sync client has it, and its async one.
             "PATH_INFO": path,
-            "QUERY_STRING": target.raw_query_string,
+            "QUERY_STRING": query,
             "REQUEST_METHOD": method,
+            "wsgi.url_scheme": scheme,
+            "path": path,
+            "query_string": query,
+            "method": method,
+            "scheme": scheme,
         }
-        response.templates = rendered.get("templates", [])
-        context = rendered.get("context")
+        response.templates = exchange.rendered.get("templates", [])
+        context = exchange.rendered.get("context")
         response.context = context[0] if context and len(context) == 1 else context
         response.json = partial(self._parse_json, response)  # type: ignore[attr-defined]
-        response.resolver_match = SimpleLazyObject(lambda: resolve(path))
-        return response  # type: ignore[no-any-return]
+        request = response.wsgi_request
+        response.resolver_match = SimpleLazyObject(
+            lambda: resolve(request.path_info, getattr(request, "urlconf", None))
+        )
+        if response.cookies:
+            self.cookies.update(response.cookies)
+        return response
 
 
 class _Opening(Generic[T]):
@@ -313,21 +293,14 @@ class _Cookies(aiohttp.DummyCookieJar):
         super().__init__()
         self._client = client
 
-    def filter_cookies(self, request_url: URL) -> "SimpleCookie":
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
         return self._client.cookies
 
-    def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
-        for header in headers:
-            self._client.cookies.update(SimpleCookie(header))
+    # Which reads them, and calls update_cookies().
+    update_cookies_from_headers = AbstractCookieJar.update_cookies_from_headers
 
-
-class _UncheckedRequest(WSGIRequest):
-    # By this attribute Django's own client, too, turns off the check of CSRF tokens.
-    _dont_enforce_csrf_checks = True
-
-
-class _UncheckedHandler(WSGIHandler):
-    request_class = _UncheckedRequest
+    def update_cookies(self, cookies: Any, response_url: Any = None) -> None:
+        self._client.cookies.update(read_cookies(cookies))
 
 
 def _target(path: Any, query_params: Any, extra: Mapping[str, Any]) -> URL:
@@ -343,17 +316,34 @@ def _target(path: Any, query_params: Any, extra: Mapping[str, Any]) -> URL:
     )
 
 
-def _headers(
-    secure: bool, sent: Mapping[str, str], extra: Mapping[str, Any], headers: Any
-) -> dict[str, str]:
-    """The headers of a request, from all the ways in which Django's client can be given some."""
-    found = {"host": HOST, **sent}
-    if secure or extra.get("wsgi.url_scheme") == "https":
-        # As a proxy says it, which the server trusts on this machine.
-        found["x-forwarded-proto"] = "https"
+def _exchange(secure: bool, extra: Mapping[str, Any]) -> Exchange:
+    """What the server has to know of a request beyond what is sent."""
+    scheme = "https" if secure else extra.get("wsgi.url_scheme")
+    names = [name for name in extra if not name.startswith(("HTTP_", "wsgi."))]
+    return Exchange(
+        scheme=scheme,
+        remote=extra.get("REMOTE_ADDR"),
+        environ={
+            "SERVER_NAME": HOST,
+            "SERVER_PORT": "443" if scheme == "https" else "80",
+            **{name: extra[name] for name in names if name != "QUERY_STRING"},
+        },
+    )
+
+
+def _headers(sent: Mapping[str, str], extra: Mapping[str, Any], headers: Any) -> dict[str, str]:
+    """The headers of a request, from all the ways in which Django's clients can be given some."""
+    found = {"host": _host(extra), **sent}
     for name, value in extra.items():
-        if name not in _NO_HEADERS:
+        if name not in _NO_HEADERS and not name.startswith("wsgi.") and value is not None:
             found[name.removeprefix("HTTP_").replace("_", "-").lower()] = str(value)
     for name, value in dict(headers or {}).items():
-        found[name.lower()] = str(value)
+        if value is not None:
+            found[name.lower()] = str(value)
     return {name.title(): value for name, value in found.items()}
+
+
+def _host(extra: Mapping[str, Any]) -> str:
+    name, port = extra.get("SERVER_NAME", HOST), str(extra.get("SERVER_PORT", ""))
+    usual = "443" if extra.get("wsgi.url_scheme") == "https" else "80"
+    return name if port in ("", usual) else f"{name}:{port}"

@@ -13,6 +13,8 @@ from django.db import close_old_connections
 
 from aiodjango.streams import StreamCut
 
+from .exchange import current_exchange
+
 R = TypeVar("R")
 
 _END = object()
@@ -26,13 +28,10 @@ class OneAtATime:
     each part of a response that streams, the end.
 
     Made on the server's loop.
-
-    note_error: called while an exception of the application is handled.
     """
 
-    def __init__(self, application: WSGIApplication, note_error: Callable[[], object]) -> None:
+    def __init__(self, application: WSGIApplication) -> None:
         self.application = application
-        self._note_error = note_error
         self._loop = asyncio.get_running_loop()
         self._unclosed: set[_Response] = set()
         self._closed = asyncio.Condition()
@@ -66,7 +65,7 @@ class OneAtATime:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         result: Any
-        with self._noting_errors():
+        with _noting_errors():
             result = await sync_to_async(_call)(self.application, environ, start_response)
         if isinstance(result, list | tuple):
             return result
@@ -80,19 +79,11 @@ class OneAtATime:
 
     async def part(self, response: "_Response", parts: Iterator[bytes]) -> Any:
         """The next part of a response that streams, `_END` behind the last."""
-        with self._noting_errors():
+        with _noting_errors():
             part = await sync_to_async(next)(parts, _END)  # type: ignore[call-arg]
         if part is _END:
             self._unclosed.add(response)
         return part
-
-    @contextmanager
-    def _noting_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception:
-            self._note_error()
-            raise
 
     async def end(self, response: "_Response") -> None:
         """Close a response."""
@@ -102,6 +93,18 @@ class OneAtATime:
             async with self._closed:
                 self._unclosed.discard(response)
                 self._closed.notify_all()
+
+
+@contextmanager
+def _noting_errors() -> Iterator[None]:
+    """Note, for the client, an exception that Django has not made a response of."""
+    try:
+        yield
+    except Exception:
+        exchange = current_exchange()
+        if exchange is not None:
+            exchange.note_exception()
+        raise
 
 
 class _Response:

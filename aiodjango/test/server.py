@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -12,6 +13,8 @@ from yarl import URL
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway import Gateway
 from aiodjango.subapp import applications
+
+from .exchange import Exchanges
 
 Factory = Callable[[], web.Application]
 
@@ -83,6 +86,7 @@ class LoopServer:
             # On a connection that was used before, a request that fails would be tried again.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
+        self.exchanges = Exchanges()
         # Responses that may be left open.
         self.opened: list[aiohttp.ClientResponse] = []
         self._port = 0
@@ -118,6 +122,7 @@ class LoopServer:
             runner = make_runner(app)
             await runner.setup()
             prepare(app)
+            self.exchanges.watch(cast(web.Server, runner.server))
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self._port = runner.addresses[0][1]
             self._is_ready.set_result(None)

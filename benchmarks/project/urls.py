@@ -13,6 +13,7 @@ urlpatterns = [
     path("report/<str:database>/", views.report),
     path("block/", views.block),
     path("compute/", views.compute),
+    path("endless/", views.endless),
     path("native/", views.native),
     path("coroutine/", coroutines.hello),
     path("echo/", coroutines.echo),

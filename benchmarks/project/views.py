@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -68,6 +69,16 @@ def compute(request: HttpRequest) -> HttpResponse:
     while time.thread_time() < end:
         sum(number * number for number in range(200))
     return hello(request)
+
+
+def endless(request: HttpRequest) -> StreamingHttpResponse:
+    """Small parts without end, each of which is computed."""
+
+    def parts() -> Iterator[bytes]:
+        while True:
+            yield bytes(sum(number * number for number in range(200)) % 100)
+
+    return StreamingHttpResponse(parts(), content_type="text/plain")
 
 
 async def native(request: HttpRequest) -> HttpResponse:

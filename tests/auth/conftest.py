@@ -12,6 +12,7 @@ from django.test import Client
 from aiodjango import get_aio_application
 from aiodjango.database import close_orm_threads, run_in_django
 from tests.browser import page  # noqa: F401
+from tests.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def users(transactional_db):
     yield ann, ben
     close_orm_threads()
     # Where asgiref makes the ORM calls of whatever has no ORM threads.
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result(10)
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result(DEADLINE)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.urls import path
 
 from aiodjango import aio_login_required, aio_permission_required, get_aio_routes, get_aio_subapp
 from aiodjango.database import run_in_django
+from tests.waiting import DEADLINE
 
 LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 
@@ -28,7 +29,7 @@ async def answer(client, url, method="GET"):
 async def handshake(client, url):
     try:
         async with client.ws_connect(url) as ws:
-            return await ws.receive_str(timeout=10)
+            return await ws.receive_str(timeout=DEADLINE)
     except WSServerHandshakeError as error:
         return error.status
 

@@ -11,6 +11,7 @@ from django.urls import path
 from aiodjango import aget_session, aget_user
 from aiodjango.database import run_in_django
 from tests.lifted import lifted
+from tests.waiting import DEADLINE
 
 ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
 
@@ -218,7 +219,7 @@ async def test_renewing_logs_nobody_out_of_a_websocket(client, users, log_in, se
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new secret"
     async with client.ws_connect(f"/socket/{query}") as ws:
-        assert await ws.receive_str(timeout=10) == "ann"
+        assert await ws.receive_str(timeout=DEADLINE) == "ann"
     assert (await json(client, "/who/"))["user"] == "ann"
 
 

@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from aiodjango.database import run_in_django
 from aiodjango.watch import LOGIN_ENDED, Watches, watch_user
+from tests.waiting import DEADLINE
 
 # Longer than any test: what ends is ended at once.
 NEVER = 3600.0
@@ -35,7 +36,7 @@ async def sockets(client, users, log_in):
         client.session.cookie_jar.clear()
         keys.append(await log_in(client, user))
         ws = await client.ws_connect("/socket/")
-        assert await ws.receive_str(timeout=10) == user.username
+        assert await ws.receive_str(timeout=DEADLINE) == user.username
         opened.append(ws)
     yield opened, keys
     for ws in opened:
@@ -43,14 +44,14 @@ async def sockets(client, users, log_in):
 
 
 async def ended(ws):
-    message = await ws.receive(timeout=10)
+    message = await ws.receive(timeout=DEADLINE)
     assert message.type is WSMsgType.CLOSE
     return message.data, message.extra
 
 
 async def is_open(ws):
     await ws.send_str("still here")
-    return await ws.receive_str(timeout=10) == "still here"
+    return await ws.receive_str(timeout=DEADLINE) == "still here"
 
 
 async def test_logging_out_ends_those_of_the_session(interval, client, sockets):
@@ -129,7 +130,7 @@ def engine(request, settings):
 async def test_logging_out_with_every_engine(interval, engine, client, users, log_in):
     await log_in(client, users[0])
     async with client.ws_connect("/socket/") as ws:
-        assert await ws.receive_str(timeout=10) == "ann"
+        assert await ws.receive_str(timeout=DEADLINE) == "ann"
         await client.get("/logout/")
         assert await ended(ws) == (4401, "logged out")
 
@@ -169,7 +170,7 @@ async def test_the_periodic_check_finds_lost_sessions(
     store = import_module(settings.SESSION_ENGINE).SessionStore
     key = await log_in(client, users[0])
     async with client.ws_connect("/socket/") as ws:
-        assert await ws.receive_str(timeout=10) == "ann"
+        assert await ws.receive_str(timeout=DEADLINE) == "ann"
         await run_in_django(store(key).delete)
         assert await ended(ws) == (4401, "logged out")
 
@@ -201,7 +202,7 @@ async def test_a_check_that_fails_is_followed_by_others(soon, sockets, caplog, m
         raise ZeroDivisionError("no database")
 
     monkeypatch.setattr(manager, "filter", broken)
-    await asyncio.wait_for(failed.wait(), 10)
+    await asyncio.wait_for(failed.wait(), DEADLINE)
     monkeypatch.undo()
     await Session.objects.all().adelete()
     assert await ended(first) == (4401, "logged out")
@@ -214,7 +215,7 @@ async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
 ):
     await log_in(client, users[0])
     async with client.ws_connect("/socket/") as ws:
-        assert await ws.receive_str(timeout=10) == "ann"
+        assert await ws.receive_str(timeout=DEADLINE) == "ann"
         (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
         await watches._check()
         assert await is_open(ws)
@@ -247,7 +248,7 @@ async def test_of_two_reasons_the_first_is_told(interval, sockets):
 
 async def test_a_visitor_is_not_watched(interval, client):
     async with client.ws_connect("/socket/") as ws:
-        assert await ws.receive_str(timeout=10) == ""
+        assert await ws.receive_str(timeout=DEADLINE) == ""
         assert not any(w._open_watches() for w in Watches.of_all_loops())
 
 
@@ -257,7 +258,7 @@ async def test_closed_websockets_are_forgotten(interval, client, sockets):
     held = [weakref.ref(watch) for watch in watches._open_watches()]
     for ws in opened:
         await ws.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while watches._open_watches():
             await asyncio.sleep(0)
     gc.collect()

@@ -51,7 +51,7 @@ class Client:
 
             async def step(*step):
                 await ws.send_json(step)
-                return await ws.receive_json(timeout=30)
+                return await ws.receive_json(timeout=DEADLINE)
 
             yield step
 

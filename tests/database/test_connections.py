@@ -54,12 +54,12 @@ async def test_open_websockets_hold_no_connections(connect, postgres):
         sockets.append(ws)
         await ws.send_json(["aget"])
     for ws in sockets:
-        await ws.receive_json(timeout=30)
+        await ws.receive_json(timeout=DEADLINE)
     assert len(postgres.backends()) <= THREADS
     await until(lambda: not postgres.backends())
     await asyncio.gather(*(ws.send_json(["aget"]) for ws in sockets))
     for ws in sockets:
-        await ws.receive_json(timeout=30)
+        await ws.receive_json(timeout=DEADLINE)
     await until(lambda: not postgres.backends())
     for ws in sockets:
         await ws.close()
@@ -85,7 +85,7 @@ async def test_thousands_of_websockets_need_no_more_connections_than_threads(con
         ws = await client.session.ws_connect("/socket/")
         sockets.append(ws)
         await ws.send_json(["aget"])
-        return (await ws.receive_json(timeout=30))["backend"]
+        return (await ws.receive_json(timeout=DEADLINE))["backend"]
 
     backends = set()
     while len(sockets) < MANY:
@@ -95,7 +95,7 @@ async def test_thousands_of_websockets_need_no_more_connections_than_threads(con
     # All at once, each after a while in which the others had the connections.
     await asyncio.gather(*(ws.send_json(["aget"]) for ws in sockets))
     for ws in sockets:
-        assert (await ws.receive_json(timeout=30))["backend"] in backends
+        assert (await ws.receive_json(timeout=DEADLINE))["backend"] in backends
     assert postgres.backends() == backends
     await asyncio.gather(*(ws.close() for ws in sockets))
 

@@ -18,6 +18,7 @@ from django.utils import translation
 from aiodjango import django_context, run_in_django
 from aiodjango.database import close_orm_threads, orm_calls_through
 from aiodjango.ormthread import PAUSE
+from tests.waiting import DEADLINE, LONGER
 
 variable = contextvars.ContextVar("variable", default="unset")
 
@@ -97,7 +98,7 @@ class TestRunInDjango:
             return thread_name(), *async_to_sync(inner)()
 
         async with django_context():
-            names = await asyncio.wait_for(run_in_django(outer), 20)
+            names = await asyncio.wait_for(run_in_django(outer), DEADLINE)
         assert set(names) == {"aiodjango-orm-0"}
 
     async def test_refuses_a_coroutine_function(self):
@@ -120,7 +121,7 @@ class TestRunInDjango:
 
         def block():
             begun.set()
-            go_on.wait(30)
+            go_on.wait(LONGER)
 
         blocking = asyncio.create_task(run_in_django(block))
         waiting = asyncio.create_task(run_in_django(made.append, 1))
@@ -150,7 +151,7 @@ class TestRunInDjango:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await asyncio.wait_for(cancelled.wait(), 20)
+        await asyncio.wait_for(cancelled.wait(), DEADLINE)
 
     async def test_keeps_no_result(self):
         class Result:
@@ -160,7 +161,7 @@ class TestRunInDjango:
         async with django_context():
             other = weakref.ref(await sync_to_async(Result)())
         # The thread may still be at the lines after its report.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while result() is not None or other() is not None:
                 await asyncio.sleep(0.01)
                 gc.collect()
@@ -183,7 +184,7 @@ class TestDjangoContext:
 
     async def test_blocks_share_the_work(self, settings):
         settings.AIO_ORM_THREADS = 3
-        barrier = threading.Barrier(3, timeout=30)
+        barrier = threading.Barrier(3, timeout=DEADLINE)
 
         async def block():
             async with django_context():
@@ -238,7 +239,7 @@ class TestThreads:
 
     def test_serve_two_loops_at_once(self, settings):
         settings.AIO_ORM_THREADS = 2
-        barrier = threading.Barrier(2, timeout=30)
+        barrier = threading.Barrier(2, timeout=DEADLINE)
 
         async def meet():
             async with django_context():
@@ -247,7 +248,7 @@ class TestThreads:
 
         with ThreadPoolExecutor(2) as pool:
             loops = [pool.submit(asyncio.run, meet()) for _ in range(2)]
-            names = [set(loop.result(30)) for loop in loops]
+            names = [set(loop.result(DEADLINE)) for loop in loops]
         assert sorted(names, key=sorted) == [{"aiodjango-orm-0"}, {"aiodjango-orm-1"}]
 
     def test_survive_a_loop_that_closes_under_a_call(self, settings):
@@ -256,7 +257,7 @@ class TestThreads:
 
         def block():
             begun.set()
-            go_on.wait(30)
+            go_on.wait(LONGER)
 
         async def leave():
             task = asyncio.create_task(run_in_django(block))
@@ -270,17 +271,17 @@ class TestThreads:
 
     async def test_start_again_after_close_orm_threads(self):
         assert await run_in_django(thread_name) == "aiodjango-orm-0"
-        assert await asyncio.to_thread(close_orm_threads, 10)
+        assert await asyncio.to_thread(close_orm_threads, DEADLINE)
         async with django_context():
             assert await sync_to_async(thread_name)() == "aiodjango-orm-0"
-            assert await asyncio.to_thread(close_orm_threads, 10)
+            assert await asyncio.to_thread(close_orm_threads, DEADLINE)
             assert await sync_to_async(thread_name)() == "aiodjango-orm-0"
 
     async def test_calls_made_before_close_orm_threads_are_made(self, settings):
         settings.AIO_ORM_THREADS = 1
         calls = [asyncio.create_task(run_in_django(lambda n=n: n)) for n in range(50)]
         await asyncio.sleep(0)
-        assert await asyncio.to_thread(close_orm_threads, 10)
+        assert await asyncio.to_thread(close_orm_threads, DEADLINE)
         assert await asyncio.gather(*calls) == list(range(50))
 
     async def test_a_transaction_left_open_is_rolled_back_at_close_orm_threads(
@@ -292,7 +293,7 @@ class TestThreads:
 
         async with django_context():
             await run_in_django(begin)
-            assert await asyncio.to_thread(close_orm_threads, 10)
+            assert await asyncio.to_thread(close_orm_threads, DEADLINE)
             assert "left open" in caplog.text
             assert await run_in_django(transaction.get_autocommit)
 
@@ -305,7 +306,7 @@ class TestThreads:
             connection.close_if_unusable_or_obsolete = close
 
         await run_in_django(spoil)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while "as the test asked" not in caplog.text:
                 await asyncio.sleep(PAUSE)
         assert "The database connections of aiodjango-orm-0 can't be looked after" in caplog.text
@@ -317,7 +318,7 @@ class TestThreads:
 
         def block():
             begun.set()
-            go_on.wait(30)
+            go_on.wait(LONGER)
 
         def refuse(thread):
             raise RuntimeError("can't start new thread")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from aiodjango.ormthread import PAUSE
+from tests.waiting import DEADLINE
 
 READS = ["aget", "sync", "run"]
 
@@ -26,7 +27,7 @@ async def test_all_calls_of_a_request_are_in_one_thread_while_others_are_served(
 
 async def test_eight_requests_run_at_once(site, sqlite):
     client = await site(sqlite)
-    await asyncio.wait_for(client.many(8, ("meet", "all")), 30)
+    await asyncio.wait_for(client.many(8, ("meet", "all")), DEADLINE)
 
 
 async def test_threads_are_started_as_they_are_needed(site, sqlite):
@@ -107,7 +108,7 @@ async def test_a_websocket_is_not_tied_to_a_busy_thread(site, sqlite):
         # Its thread is the one that work is given to first.
         blocking = asyncio.create_task(client.steps("aget", ("set", "busy"), ("meet", "nobody")))
         await client.steps(("wait", "busy"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             after = await step("run")
         blocking.cancel()
     assert after["thread"] != before["thread"]

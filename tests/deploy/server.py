@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,25 @@ from yarl import URL
 
 from tests.conftest import LAST_WORDS
 from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE, LONGER, wait_until
+from tests.waiting import until as until
 
 # A server says when it loses something; gunicorn does lose a socket when it is given one by number.
 WARNINGS = ["-Wdefault::ResourceWarning", "-Wignore::ResourceWarning:gunicorn.arbiter"]
-DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
 PROJECT = "tests.deploy.project"
 
 
 def gunicorn(*options: str, worker: str = "aiohttp.GunicornWebWorker") -> list[str]:
-    """The command for gunicorn with aiohttp's worker, less the address."""
+    """The command for gunicorn with aiohttp's worker, less the address.
+
+    What is to end before the grace time is over ends before a test's deadline.
+    """
     return [
         "-m",
         "gunicorn",
         f"{PROJECT}.wsgi:app",
         f"--worker-class={worker}",
-        "--graceful-timeout=10",
+        f"--graceful-timeout={LONGER:.0f}",
         "--no-control-socket",
         *options,
     ]
@@ -96,12 +99,10 @@ def serve(command: list[str], log: Path, **options: Any) -> Iterator[Server]:
 def serve_unix(command: list[str], path: str, log: Path, **options: Any) -> Iterator[Server]:
     """Run `python command…`, which makes the unix socket at the path itself."""
     with run(command, path, log, **options) as server:
-        end = time.monotonic() + DEADLINE
         with socket.socket(socket.AF_UNIX) as probe:
-            while probe.connect_ex(path):
-                if server.process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"the server did not start:\n{server.output()}")
-                time.sleep(0.02)
+            wait_until(lambda: probe.connect_ex(path) == 0 or server.process.poll() is not None)
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server did not start:\n{server.output()}")
         yield server
 
 
@@ -143,16 +144,6 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         print(server.output())  # pytest shows it when a test has failed
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    """Wait until the condition gives something true, and return that."""
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{condition} never came true")
-        await asyncio.sleep(0.02)
-    return value
 
 
 def is_alive(pid: int) -> bool:

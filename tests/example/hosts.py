@@ -13,7 +13,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.conftest import require
 from tests.environment import ROOT, environment
 from tests.example.server import DEADLINE, example_environment, manage
 from tests.gateway.test_files import tls_contexts
+from tests.waiting import wait_until
 
 DEPLOY = ROOT / "example" / "deploy"
 WORKERS = 2  # on each host
@@ -136,11 +136,9 @@ class Redis:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, env=environment(), stdin=subprocess.DEVNULL)
-        end = time.monotonic() + DEADLINE
-        while not is_listening(str(self._path)):
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("Redis does not start")
-            time.sleep(0.02)
+        wait_until(lambda: is_listening(str(self._path)) or self._process.poll() is not None)
+        if self._process.poll() is not None:
+            raise RuntimeError("Redis does not start")
 
     def stop(self) -> None:
         self._process.terminate()

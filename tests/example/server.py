@@ -5,19 +5,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.environment import ROOT, environment
-
-DEADLINE = 30.0  # seconds; generous, for a machine whose few cores are busy
+from tests.waiting import DEADLINE, LONGER, wait_until
 
 GUNICORN = (
     "-m",
     "gunicorn",
     "example.wsgi:app",
     "--worker-class=aiohttp.GunicornWebWorker",
-    "--graceful-timeout=20",
+    f"--graceful-timeout={LONGER:.0f}",
     "--no-control-socket",
     "--bind=127.0.0.1:{port}",
 )
@@ -88,13 +86,14 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        end = time.monotonic() + DEADLINE
-        while not (found := LISTENING.search(self.log.read_text())):
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.kill()
-                raise RuntimeError(f"the server did not start:\n{self.log.read_text()}")
-            time.sleep(0.02)
+        wait_until(lambda: self.listening() or not self.is_running)
+        if not (found := self.listening()):
+            raise RuntimeError(f"the server did not start:\n{self.log.read_text()}")
         self.port = int(found[1])
+
+    def listening(self) -> re.Match[str] | None:
+        """What it says once it listens."""
+        return LISTENING.search(self.log.read_text())
 
     def stop(self) -> None:
         """End the server as an operator does; it must neither complain nor leave anything."""

@@ -243,7 +243,6 @@ async def test_a_server_that_stops_says_goodbye(
         socket = await client.ws_connect("/rooms/lobby/socket/")
         await hear(socket, "presence")
         feed = await client.get("/feed/")
-        began = asyncio.get_running_loop().time()
         stopping = asyncio.create_task(asyncio.to_thread(server.stop))
         while (message := await socket.receive(DEADLINE)).type is WSMsgType.TEXT:
             pass
@@ -251,7 +250,6 @@ async def test_a_server_that_stops_says_goodbye(
         async with asyncio.timeout(DEADLINE):
             await feed.read()  # ends without an error: the last chunk came
         await stopping
-        assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_a_broadcast_lets_go_of_who_is_too_slow():

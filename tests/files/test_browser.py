@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from tests.files.conftest import site
+from tests.waiting import DEADLINE
 
 pytestmark = pytest.mark.browser
 
@@ -56,5 +57,5 @@ async def test_uploads_are_shown_and_never_run(page, server):
         await (await download.value).delete()
     assert await page.title() == "Uploads"
     service_worker = "navigator.serviceWorker.register('/media/theirs.js').catch(e => e.name)"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         assert await page.evaluate(service_worker) == "SecurityError"

@@ -5,7 +5,7 @@ import socket
 import ssl
 from typing import NamedTuple
 
-DEADLINE = 20.0
+from tests.waiting import DEADLINE
 
 
 class Answer(NamedTuple):

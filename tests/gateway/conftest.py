@@ -1,6 +1,5 @@
 """Real servers for the gateway: aiohttp on a port of its own, every request to the gateway."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from aiodjango.gateway import Gateway
+from tests import waiting
 from tests.gateway.client import Client
 
 Serve = Callable[..., Awaitable["Server"]]
@@ -81,7 +81,7 @@ async def serve(tmp_path) -> AsyncIterator[Serve]:
 
         app.on_shutdown.append(on_shutdown)
         app.on_cleanup.append(on_cleanup)
-        defaults = {"access_log": None, "shutdown_timeout": 5.0}
+        defaults = {"access_log": None, "shutdown_timeout": waiting.DEADLINE}
         runner = web.AppRunner(app, **{**defaults, **(runner_options or {})})
         await runner.setup()
         site: web.BaseSite
@@ -106,17 +106,9 @@ async def serve(tmp_path) -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def until():
+def until():
     """Wait for a condition, with a deadline that fails the test."""
-
-    async def wait(condition: Callable[[], object], what: str = "", *, seconds: float = 10) -> None:
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not condition():
-            if asyncio.get_running_loop().time() > deadline:
-                pytest.fail(f"not within {seconds} s: {what or condition}")
-            await asyncio.sleep(0.005)
-
-    return wait
+    return waiting.until
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from aiohttp.http import HttpRequestParser
 
 from tests.gateway.reading import Request, read
+from tests.waiting import DEADLINE
 
-DEADLINE = 5.0
 # How a client leaves: "stay" waits for the server to close, "half-close" too, when it has said that
 # it will send no more.
 ENDINGS = ("stay", "half-close", "close", "abort")

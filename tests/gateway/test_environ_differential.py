@@ -12,6 +12,7 @@ from tests.conftest import require
 from tests.environment import ROOT, environment
 from tests.gateway.client import Client
 from tests.gateway.environ_dump import application
+from tests.waiting import DEADLINE
 
 # What differs in every request, and why.
 ALWAYS = {
@@ -264,7 +265,7 @@ def gunicorn_port():
     finally:
         process.terminate()
         process.stderr.close()
-        process.wait(20)
+        process.wait(DEADLINE)
 
 
 async def test_environ_is_that_of_gunicorn(serve, gunicorn_port, monkeypatch):

@@ -19,6 +19,7 @@ from aiohttp import web
 from tests.conftest import require
 from tests.environment import environment
 from tests.gateway.client import Client
+from tests.waiting import DEADLINE
 
 SIZE = 1_000_000
 CONTENT = bytes(range(256)) * (SIZE // 256) + b"!" * (SIZE % 256)
@@ -259,7 +260,7 @@ class TestPlainFiles:
         # So that closing it resets the connection.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asyncio.wait_for(left.wait(), 10)
+        await asyncio.wait_for(left.wait(), DEADLINE)
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert caplog.records == []
 
@@ -387,7 +388,7 @@ async def test_a_file_that_shrinks_ends_the_connection(serve, tmp_path, until):
         await client.head()
         os.truncate(large, 1024)
         received = 0
-        while data := await asyncio.wait_for(client.reader.read(1024 * 1024), 10):
+        while data := await asyncio.wait_for(client.reader.read(1024 * 1024), DEADLINE):
             received += len(data)
         assert received < 64 * 1024 * 1024
 

@@ -1,6 +1,7 @@
 """Too much of something, too slowly: the connection ends, and nobody else notices."""
 
 import asyncio
+import itertools
 import re
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.gateway.client import Client
 from tests.gateway.ground import ground
 from tests.gateway.hostile import Sent, Witness, chunked, exchange, get, post
+from tests.waiting import DEADLINE
 
 # In bytes; more than all the buffers in between hold.
 MUCH = 20_000_000
@@ -88,37 +90,34 @@ class TestSlow:
         return await serve(Witness(), runner_options={"keepalive_timeout": 0.5})
 
     @pytest.mark.parametrize(
-        "pieces",
+        ("beginning", "piece"),
         [
-            pytest.param([b"GET / HTTP/1.1\r\n", *[b"X-A: 1\r\n"] * 100], id="fields"),
-            pytest.param([b"GET / HTTP/1.1\r\nX-A: ", *[b"a"] * 100], id="a value"),
-            pytest.param([b"GET /", *[b"a"] * 100], id="a target"),
-            pytest.param([b"\r\n"] * 100, id="blank lines"),
-            pytest.param([], id="silence"),
+            pytest.param([b"GET / HTTP/1.1\r\n"], b"X-A: 1\r\n", id="fields"),
+            pytest.param([b"GET / HTTP/1.1\r\nX-A: "], b"a", id="a value"),
+            pytest.param([b"GET /"], b"a", id="a target"),
+            pytest.param([], b"\r\n", id="blank lines"),
+            pytest.param([], b"", id="silence"),
         ],
     )
-    async def test_head_is_cut_off(self, server, pieces):
+    async def test_head_is_cut_off(self, server, beginning, piece):
         """However steadily it comes."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         reading = asyncio.create_task(reader.read())
-        for piece in pieces:
-            if reading.done():
-                break
-            writer.write(piece)
-            await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
+            for part in itertools.chain(beginning, itertools.repeat(piece)):
+                writer.write(part)
+                await asyncio.wait([reading], timeout=0.05)
+                if reading.done():
+                    break
             try:
                 assert await reading == b""
             except ConnectionError:
                 pass
         writer.close()
-        assert loop.time() - started < 4
 
     async def test_second_head_is_cut_off(self, server):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post(b"Content-Length: 1\r\n", b"x") + b"GET / HT")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             assert (await reader.read()).count(b"HTTP/1.1 200 OK") == 1
         writer.close()

@@ -13,6 +13,7 @@ from aiodjango import FALLBACK, fallback_middleware, setup
 from tests.deploy.server import until
 from tests.gateway.client import Client
 from tests.gateway.test_threads import Held
+from tests.waiting import DEADLINE, LONGER
 
 LOST = r"bytes read|reset"
 
@@ -90,7 +91,7 @@ async def test_a_stream_that_would_begin_while_the_server_ends(serve):
 
     def endless(environ, start_response):
         arrived.set()
-        go_on.wait(20)
+        go_on.wait(LONGER)
         start_response("200 OK", [])
         while True:
             yield b"part"
@@ -251,7 +252,7 @@ class TestMiddleware:
         app.cleanup_ctx.append(middleware.cleanup_ctx)
         app.on_shutdown.append(middleware.shutdown)
         async with AsyncExitStack() as stack:
-            async with asyncio.timeout(10), serving(app, shutdown_timeout=60) as connect:
+            async with asyncio.timeout(DEADLINE), serving(app, shutdown_timeout=60) as connect:
                 client = await stack.enter_async_context(connect())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 await client.head()

@@ -8,7 +8,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
 import zlib
 
 import pytest
@@ -17,6 +16,7 @@ from aiohttp import web
 from aiodjango.memory import UNCOUNTED, MemoryBudget, Share
 from tests.environment import ROOT, environment
 from tests.gateway.client import Client
+from tests.waiting import DEADLINE, LONGER
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -65,13 +65,13 @@ async def serving(**options):
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        port = int(await asyncio.wait_for(process.stdout.readline(), 20))
+        port = int(await asyncio.wait_for(process.stdout.readline(), DEADLINE))
         async with Client("127.0.0.1", port) as client:
             await client.request("POST", "/", body=b"x")
             yield client, port
     finally:
         process.stdin.close()
-        await asyncio.wait_for(process.wait(), 20)
+        await asyncio.wait_for(process.wait(), DEADLINE)
     assert process.returncode == 0
 
 
@@ -149,14 +149,15 @@ class TestClientsThatStandStill:
 
 
 async def test_endless_streams_that_compute_leave_time_for_others():
-    """Each of them would take all the time that it gets, for small parts that nobody reads."""
+    """Each of them would take all the time that it gets, for small parts that nobody reads.
+
+    How much they leave is measured in benchmarks/: "coroutine beside streams that compute".
+    """
     async with serving() as (client, port):
         request = b"GET /endless?100 HTTP/1.1\r\nHost: x\r\n\r\n"
         async with standing_still(port, 24, request):
-            started = time.monotonic()
             for _ in range(15):
                 assert (await client.request("POST", "/", body=b"quick")).body == b"5"
-            assert time.monotonic() - started < 4
 
 
 async def test_a_body_that_others_leave_no_memory_for_goes_to_a_file(serve, until):
@@ -178,7 +179,7 @@ async def test_a_body_that_others_leave_no_memory_for_goes_to_a_file(serve, unti
         assert in_file != in_memory
         # A small one is no matter.
         assert (await server.post("/", b"small")).body == b"BytesIO"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while (await server.post("/", body)).body != in_memory:
             pass
 
@@ -280,7 +281,7 @@ class TestLargeResponse:
 
         def application(environ, start_response):
             arrived.set()
-            go_on.wait(20)
+            go_on.wait(LONGER)
             return self.application(environ, start_response)
 
         server = await serve(

@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE
 
 ATTACKS = ["hostile", "floods", "fuzz"]
 
@@ -18,7 +19,7 @@ async def test_stands_the_same_attacks(tmp_path):
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 100)
+        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE)
     finally:
         if process.returncode is None:
             process.kill()

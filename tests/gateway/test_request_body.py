@@ -14,6 +14,7 @@ from aiohttp import web
 from aiodjango.body import WATCH_INTERVAL
 from aiodjango.gateway import Gateway
 from tests.gateway.client import Client
+from tests.waiting import DEADLINE, LONGER
 
 MIB = 1024 * 1024
 
@@ -289,7 +290,7 @@ class TestExpect:
             assert answer.status == 413
             assert answer.header("Connection") == "close"
             # At once: not after the time that aiohttp gives a body that is on its way.
-            assert await asyncio.wait_for(client.at_end(), 5)
+            assert await asyncio.wait_for(client.at_end(), DEADLINE)
 
     async def test_refused_although_the_client_did_not_wait(self, serve):
         server = await serve(echo, max_body_size=1000)
@@ -327,7 +328,7 @@ class TestExpect:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             async with Client(*runner.addresses[0]) as client:
                 await self.ask(client, 4, expect)
-            assert await asyncio.wait_for(answered, 10) == 499
+            assert await asyncio.wait_for(answered, DEADLINE) == 499
         finally:
             await runner.cleanup()
 
@@ -343,7 +344,7 @@ class TestExpect:
         go_on = threading.Event()
 
         def application(environ, start_response):
-            go_on.wait(10)
+            go_on.wait(LONGER)
             return echo(environ, start_response)
 
         server = await serve(application, threads=1, max_pending=1)
@@ -405,7 +406,7 @@ class TestClientLeaves:
         async with server.client() as client:
             length = f"Content-Length: {len(body)}\r\n\r\n"
             await client.send(f"POST / HTTP/1.1\r\nHost: x\r\n{length}".encode() + body)
-        assert await asyncio.wait_for(answered, 10) == 499
+        assert await asyncio.wait_for(answered, DEADLINE) == 499
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert called == []
 
@@ -440,7 +441,7 @@ async def test_a_cancelled_request_whose_file_is_being_written(serve, until, is_
             await client.send(b"x" * 100_000)
             # A connection at each end, and the file.
             await until(lambda: len(os.listdir("/proc/self/fd")) == before + 3)
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), DEADLINE)
         assert len(os.listdir("/proc/self/fd")) > before
         ending = asyncio.ensure_future(loop.shutdown_default_executor()) if is_ending else None
         await asyncio.sleep(0)

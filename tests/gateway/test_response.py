@@ -7,6 +7,8 @@ from wsgiref.validate import validator
 
 import pytest
 
+from tests.waiting import LONGER
+
 PLAIN = [("Content-Type", "text/plain")]
 
 
@@ -262,7 +264,7 @@ class TestWrite:
         def application(environ, start_response):
             write = start_response("200 OK", PLAIN)
             write(b"early")
-            go_on.wait(10)
+            go_on.wait(LONGER)
             return []
 
         server = await serve(application)
@@ -331,7 +333,7 @@ class TestIterables:
             start_response("200 OK", PLAIN)
             for number, step in enumerate(steps):
                 yield b"part %d" % number
-                step.wait(10)
+                step.wait(LONGER)
 
         server = await serve(application)
         async with server.client() as client:
@@ -351,7 +353,7 @@ class TestIterables:
         def application(environ, start_response):
             start_response("200 OK", [("Content-Length", "4")])
             yield b"done"
-            go_on.wait(10)
+            go_on.wait(LONGER)
 
         server = await serve(application)
         assert (await server.get()).body == b"done"
@@ -362,7 +364,7 @@ class TestIterables:
 
         class Slow(Closing):
             def close(self):
-                go_on.wait(10)
+                go_on.wait(LONGER)
                 super().close()
 
         result = Slow([b"done"])
@@ -580,7 +582,7 @@ class TestClose:
 
         def application(environ, start_response):
             arrived.set()
-            go_on.wait(10)
+            go_on.wait(LONGER)
             start_response("200 OK", PLAIN)
             return result
 
@@ -598,7 +600,7 @@ class TestClose:
             for _ in range(1000):
                 yield b"x" * 100_000
                 arrived.set()
-                go_on.wait(10)
+                go_on.wait(LONGER)
 
         result = Closing(chunks())
         server, ran_in = await self.serve_result(

@@ -6,12 +6,13 @@ import hashlib
 import os
 import random
 import threading
-import time
 
 import pytest
 from aiohttp import web
 
+from aiodjango import streams
 from tests.gateway.client import Client
+from tests.waiting import DEADLINE, LONGER
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -230,7 +231,7 @@ class TestStandingAside:
 
             def events():
                 yield b"first"
-                go_on.wait(60)
+                go_on.wait(LONGER)
                 yield b"last"
 
             return events()
@@ -244,17 +245,16 @@ class TestStandingAside:
             assert await reader.chunk() == b"last"
             assert await reader.chunk() == b""
 
-    async def test_streams_step_aside_soon_when_others_wait(self, serve):
+    async def test_streams_step_aside_when_others_wait(self, serve, monkeypatch):
+        """While nobody waits they would keep their place for longer."""
+        monkeypatch.setattr(streams, "LONG_STREAM", LONGER)
         end, application = events()
         server = await serve(application, threads=1)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(5):
                 client = await stack.enter_async_context(server.client())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            started = time.monotonic()
             assert (await server.get("/quick")).body == b"quick"
-            # While nobody waits they would keep their place for a second each.
-            assert time.monotonic() - started < 4
             end.set()
 
     async def test_without_room_a_long_stream_is_cut_when_others_wait(self, serve, until):
@@ -271,7 +271,7 @@ class TestStandingAside:
                 await read_all(second)
             assert server.gateway.streams == 1
             end.set()
-            await asyncio.wait_for(read_all(first), 10)
+            await asyncio.wait_for(read_all(first), DEADLINE)
 
 
 class TestEndings:
@@ -281,7 +281,7 @@ class TestEndings:
         async with server.client() as client:
             await start_reading(client)
             await until(lambda: application.open == 1)
-        await until(lambda: application.open == 0, seconds=1)
+        await until(lambda: application.open == 0)
 
     async def test_a_stalled_one_ends_when_its_reader_leaves(self, serve, until):
         application = Streaming(64 * KIB, 10_000)
@@ -289,7 +289,7 @@ class TestEndings:
         async with server.client() as client:
             await start_reading(client)
             await until(lambda: server.gateway.streams == 1)
-        await until(lambda: application.open == 0, seconds=1)
+        await until(lambda: application.open == 0)
         await until(lambda: server.gateway.streams == 0)
 
     async def test_shutdown_ends_an_endless_stream_at_once(self, serve, until):
@@ -300,12 +300,12 @@ class TestEndings:
             start_response("200 OK", [])
             try:
                 while True:
-                    step.acquire(timeout=20)
+                    step.acquire(timeout=LONGER)
                     yield b"event"
             finally:
                 closed.set()
 
-        server = await serve(application)
+        server = await serve(application, runner_options={"shutdown_timeout": LONGER})
         async with server.client() as client:
             await start_reading(client)
             assert await client.chunk() == b"event"
@@ -315,7 +315,7 @@ class TestEndings:
             assert not closed.is_set()
             await asyncio.sleep(0.05)
             step.release()
-            await asyncio.wait_for(cleanup, 5)
+            await asyncio.wait_for(cleanup, DEADLINE)
             assert closed.is_set()
             # Cut short, and so that it shows.
             with pytest.raises(asyncio.IncompleteReadError):
@@ -330,7 +330,7 @@ class TestEndings:
             write = start_response("200 OK", [])
             write(b"one part")
             arrived.set()
-            go_on.wait(20)
+            go_on.wait(LONGER)
             try:
                 write(b"another")
             except Exception:
@@ -356,7 +356,7 @@ class TestEndings:
         async with server.client() as client:
             await start_reading(client)
             await until(lambda: server.gateway.streams == 1)
-            await asyncio.wait_for(server.runner.cleanup(), 5)
+            await asyncio.wait_for(server.runner.cleanup(), DEADLINE)
             assert application.open == 0
 
     async def test_a_middleware_may_throw_it_away(self, serve, until):
@@ -436,7 +436,7 @@ async def test_slow_clients_are_not_noticed_by_others(serve, until, tmp_path):
             await client.send(data)
     await until(lambda: server.connections == 120 and not server.gateway.busy)
     for _ in range(20):
-        assert (await asyncio.wait_for(server.post("/", b"quick"), 2)).body == b"quick"
+        assert (await asyncio.wait_for(server.post("/", b"quick"), DEADLINE)).body == b"quick"
     await until(lambda: server.connections == 120)
     for client in clients:
         await client.__aexit__()

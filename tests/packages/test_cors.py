@@ -13,6 +13,7 @@ from aiodjango import get_aio_application
 from aiodjango.checks import check_urlconf
 from aiodjango.database import close_orm_threads
 from tests.conftest import require
+from tests.waiting import DEADLINE
 
 require(module="corsheaders")
 
@@ -237,7 +238,7 @@ async def test_a_trusted_origin_may_write_and_open_websockets(settings, site):
     assert (status, headers["access-control-allow-origin"]) == (200, FRIEND)
     async with client.ws_connect("/aio/socket/", headers={"Origin": FRIEND}) as ws:
         assert "Access-Control-Allow-Origin" not in ws._response.headers
-        await asyncio.wait_for(ws.receive(), 30)
+        await asyncio.wait_for(ws.receive(), DEADLINE)
 
 
 async def test_responses_that_are_raised_have_the_headers(settings, site):

@@ -111,9 +111,11 @@ async def test_sentry(project):
 
 
 async def test_opentelemetry(project):
+    require(module="opentelemetry")
+    require(module="opentelemetry.sdk")
+    require(module="opentelemetry.instrumentation")
     require(module="opentelemetry.instrumentation.aiohttp_server")
     require(module="opentelemetry.instrumentation.django")
-    require(module="opentelemetry.sdk")
     async with project("opentelemetry") as client:
         await get(client, "/")
         await get(client, "/page/1/")
@@ -214,6 +216,22 @@ async def test_allauth(project):
         async with client.post("/accounts/signup/", data=fields, allow_redirects=False) as response:
             assert response.status == 302, await response.text()
         assert json.loads(await get(client, "/whoami/")) == {"user": "ann"}
+
+
+async def test_axes(project):
+    require(module="axes")
+    async with project("axes") as client:
+        form = {"username": "ann", "password": "wrong"}
+        statuses = []
+        for _ in range(4):
+            async with client.post("/log-in/", data=form) as response:
+                statuses.append(response.status)
+        assert statuses == [403, 403, 429, 429]
+        # Both halves count together.
+        page = await get(client, "/admin/login/")
+        form["csrfmiddlewaretoken"] = re.search(r'middlewaretoken" value="(\w+)"', page)[1]
+        async with client.post("/admin/login/", data=form) as response:
+            assert response.status == 429
 
 
 # ---- Behind the views ----

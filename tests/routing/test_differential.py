@@ -43,7 +43,7 @@ def check(app, raw_path, expected):
     assert asyncio.run(router_resolve(app, raw_path)) == expected, raw_path
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(urlconfs(lifted))
 def test_same_view_and_values(drawn):
     patterns, paths = drawn
@@ -53,7 +53,7 @@ def test_same_view_and_values(drawn):
         check(app, path, django_resolve(patterns, path))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(urlconfs(mixed))
 def test_lifted_routes_win_over_sync_ones(drawn):
     patterns, paths = drawn
@@ -63,7 +63,7 @@ def test_lifted_routes_win_over_sync_ones(drawn):
         check(app, path, django_resolve(only_lifted(patterns, is_lifted), path))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(urlconfs(mixed))
 def test_preserved_order_resolves_as_the_whole_urlconf(drawn):
     patterns, paths = drawn
@@ -75,7 +75,7 @@ def test_preserved_order_resolves_as_the_whole_urlconf(drawn):
         check(app, path, expected if is_ours else None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(urlconfs(lifted))
 def test_same_under_a_prefix(drawn):
     patterns, paths = drawn
@@ -89,7 +89,7 @@ def test_same_under_a_prefix(drawn):
             check(main, mounted, django_resolve(patterns, mounted, mount="/m/inner"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(urlconfs(lifted))
 def test_an_application_may_be_asked_before_it_is_complete(drawn):
     patterns, paths = drawn

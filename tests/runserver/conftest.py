@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -16,9 +15,7 @@ import pytest
 
 from tests.conftest import LAST_WORDS
 from tests.environment import ROOT, environment
-
-# How long anything may take that a process does on its own, on a slow machine.
-PATIENCE = 30.0
+from tests.waiting import DEADLINE
 
 BANNER = r"Starting .*development server at (http://\S+)/\n"
 
@@ -45,7 +42,7 @@ class Runserver:
         async with self._arrived:
             self._arrived.notify_all()
 
-    async def wait_for(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
+    async def wait_for(self, pattern: str, patience: float = DEADLINE) -> re.Match[str]:
         """Wait for output after the last match, or fail with all of it."""
 
         def match() -> re.Match[str] | None:
@@ -61,15 +58,15 @@ class Runserver:
         self._read_to = found.end()
         return found
 
-    async def started(self, patience: float = PATIENCE) -> str:
+    async def started(self) -> str:
         """Wait for the (next) banner; returns the URL without a slash at its end."""
-        found = await self.wait_for(BANNER, patience)
+        found = await self.wait_for(BANNER)
         await self.wait_for(r"Quit the server with \S+\n")
         return found[1]
 
-    async def ended(self, patience: float = PATIENCE) -> int:
+    async def ended(self) -> int:
         """Wait for the end of the process and of its output; returns the exit code."""
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(DEADLINE):
             code = await self.process.wait()
             await self._reading
         return code
@@ -128,7 +125,7 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
             if LAST_WORDS:
                 server.signal_group(signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
-                    await server.ended(LAST_WORDS)
+                    await asyncio.wait_for(server.ended(), LAST_WORDS)
             server.signal_group(signal.SIGKILL)
         await server.ended()
 
@@ -182,7 +179,7 @@ async def launch_in_terminal(
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     """One connection, redirects left alone."""
     connector = aiohttp.TCPConnector(limit=1)
-    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         yield session
 
@@ -195,10 +192,9 @@ async def get(url: str) -> str:
 
 async def eventually(check: Callable[[], bool | Awaitable[bool]]) -> None:
     """Try `check` again and again until it holds, or fail."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        result = check()
-        if result if isinstance(result, bool) else await result:
-            return
-        assert time.monotonic() < deadline, f"{check} did not hold within {PATIENCE} s"
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            result = check()
+            if result if isinstance(result, bool) else await result:
+                return
+            await asyncio.sleep(0.1)

@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import WSCloseCode
 
+from tests.waiting import DEADLINE
+
 from .conftest import get
 
 
@@ -161,7 +163,7 @@ async def raw(url, data):
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(data)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), DEADLINE)
     writer.close()
     await writer.wait_closed()
     return answer

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import require
 from tests.environment import ROOT, environment
 from tests.postgres import postgres  # noqa: F401
+from tests.waiting import DEADLINE
 
 LIBRARY = ROOT / "docs" / "library"
 PLAIN = ["tests/test_client.py", "tests/test_live.py"]
@@ -25,7 +26,7 @@ def run(*command, cwd=LIBRARY, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

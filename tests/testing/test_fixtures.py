@@ -16,6 +16,7 @@ from pytest_aiodjango import AioLiveServer
 from tests.environment import ROOT, environment
 from tests.testing.test_lifecycle import server_threads
 from tests.testing.urls import where
+from tests.waiting import DEADLINE
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -122,7 +123,7 @@ def run_pytest(folder, test, *options, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
     return done.returncode, done.stdout
 

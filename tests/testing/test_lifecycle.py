@@ -11,6 +11,7 @@ from django.core.wsgi import get_wsgi_application
 
 from aiodjango import get_aio_application, setup
 from aiodjango.test import AioClient
+from tests.waiting import DEADLINE
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -246,7 +247,7 @@ def test_stream_that_is_left_is_closed_with_the_server(caplog):
         await response.content.readany()
 
     asyncio.run(read_a_part())
-    assert closed.wait(10)
+    assert closed.wait(DEADLINE)
     assert caplog.records == []
 
 

@@ -21,6 +21,7 @@ from aiodjango.test import AioLiveServerTestCase, AioStaticLiveServerTestCase
 from tests.testing.conftest import SITE
 from tests.testing.test_lifecycle import server_threads
 from tests.testing.urls import groups
+from tests.waiting import DEADLINE
 
 
 def read(url, data=None):
@@ -88,7 +89,7 @@ class LiveTests(AioLiveServerTestCase):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(DEADLINE)
         assert len(answers) == len(urls)
 
     def test_exception_of_a_view(self):

@@ -14,6 +14,7 @@ from django.utils.datastructures import MultiValueDict
 
 from aiodjango import setup
 from aiodjango.test import AioClient
+from tests.waiting import LONGER
 
 pytestmark = pytest.mark.usefixtures("site")
 
@@ -232,7 +233,7 @@ async def test_exception_of_a_stream_is_no_other_requests():
 
     def failing():
         yield b"begun"
-        go_on.wait(20)
+        go_on.wait(LONGER)
         raise KeyError("nobody has this key")
 
     def make():

@@ -20,6 +20,7 @@ from django.http import (
 )
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import path
 
 from aiodjango import aget_session, aget_user, django_view, run_in_django
@@ -72,12 +73,11 @@ async def aio_request_seen(request):
         files = {name: part.file.read().decode() for name, part in (await request.post()).items()}
     else:
         body = await request.text()
-    scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else "http"
     return web.json_response(
         {
             "method": request.method,
             "path": request.raw_path,
-            "uri": f"{scheme}://{request.host}{request.raw_path}",
+            "uri": f"{request.scheme}://{request.host}{request.raw_path}",
             "body": body,
             "files": files,
             **django,
@@ -209,6 +209,39 @@ def with_coroutine(request):
     return JsonResponse({"loop": loop, "groups": number})
 
 
+def template_response(request):
+    return TemplateResponse(request, "testing/page.html", {"title": "A page"})
+
+
+@django_view
+async def native_stream(request):
+    async def parts():
+        yield b"one "
+        yield b"two"
+
+    return StreamingHttpResponse(parts())
+
+
+def other_urlconf(request):
+    return HttpResponse("outer")
+
+
+class OtherUrlconf:
+    """Takes the place of this URLconf in some requests."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if request.path == "/other-urlconf/":
+            request.urlconf = InnerUrls
+        return self.get_response(request)
+
+
+class InnerUrls:
+    urlpatterns = [path("other-urlconf/", lambda request: HttpResponse("inner"), name="inner")]
+
+
 @django_view
 async def native(request):
     number = await Group.objects.acount()
@@ -307,6 +340,9 @@ urlpatterns = [
     path("file/", file),
     path("with-coroutine/", with_coroutine),
     path("native/", native),
+    path("native-stream/", native_stream),
+    path("template-response/", template_response),
+    path("other-urlconf/", other_urlconf),
     path("form/", form),
     path("loop/", loop),
     path("socket/", socket),

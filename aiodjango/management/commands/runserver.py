@@ -80,7 +80,9 @@ class Command(DjangoCommand):
                 self.server.stop()
 
     def check(self, *args: Any, **options: Any) -> None:
-        check_nesting()
+        # Before the autoreloader runs, Django calls this with no tags: nothing may be read yet.
+        if options.get("tags") != set():
+            check_nesting()
         super().check(*args, **options)
 
     def get_handler(self, *args: Any, **options: Any) -> Any:

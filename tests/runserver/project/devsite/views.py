@@ -15,7 +15,7 @@ from django.templatetags.static import static
 from django.utils.translation import gettext
 
 # Longer than any test may take.
-LONG = 60
+LONG = 1200
 
 # Django watches translations from their first use on.
 gettext("Hello")

@@ -1,0 +1,75 @@
+"""What error reports show of a request for a coroutine view: the debug page and mails to ADMINS."""
+
+from functools import lru_cache
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractView
+from django.http import HttpRequest, QueryDict
+from django.views import debug
+from django.views.decorators import debug as decorators
+from multidict import MultiDict, MultiMapping
+
+from .unreadable import frames_of
+
+MARK = "sensitive_post_parameters"
+
+# Django's decorator of that name accepts only a Django request, and sets this attribute of it. Here
+# it also accepts what coroutine views get, wherever it stands among their decorators. In its
+# development mode aiohttp warns of attributes that it does not know.
+decorators.HttpRequest = (HttpRequest, web.BaseRequest, AbstractView)  # type: ignore[attr-defined]
+web.Request.ATTRS |= {MARK}
+
+
+def marked_parameters(request: web.Request, error: BaseException) -> Any:
+    """Return what `sensitive_post_parameters()` has marked for a request, None without a mark."""
+    marked = getattr(request, MARK, None)
+    for frame in frames_of(error.__traceback__):
+        view = frame.f_locals.get("self")
+        if isinstance(view, AbstractView):  # a decorated method has marked this
+            marked = getattr(view, MARK, marked)
+    return marked
+
+
+def reporter_filter() -> Any:
+    """Return the project's filter of reports, which also hides what coroutine views get.
+
+    That is fields of forms and headers whose names say that they are secret.
+    """
+    default: Any = debug.get_default_exception_reporter_filter()
+    kind: Any = type(default)
+    return _derived(kind)()
+
+
+@lru_cache(maxsize=8)
+def _derived(kind: type[Any]) -> type[Any]:
+    class LiftedReporterFilter(kind):  # type: ignore[misc]
+        def get_post_parameters(self, request: Any) -> Any:
+            shown = super().get_post_parameters(request)
+            if not isinstance(shown, QueryDict):
+                return shown
+            cleansed = shown.copy()
+            for name in shown:
+                if self._is_secret(name):
+                    cleansed[name] = self.cleansed_substitute
+            return cleansed
+
+        def cleanse_special_types(self, request: Any, value: Any) -> Any:
+            """Of the variables of a frame: aiohttp's forms and headers are multidicts."""
+            value = super().cleanse_special_types(request, value)
+            # By its type: a lazy object may fail, or use the database, when it is asked.
+            if not issubclass(type(value), MultiMapping):
+                return value
+            marked = getattr(request, MARK, ()) if self.is_active(request) else ()
+            return MultiDict(
+                (name, self.cleansed_substitute)
+                if marked == "__ALL__" or name in marked or self._is_secret(name)
+                else (name, each)
+                for name, each in value.items()
+            )
+
+        def _is_secret(self, name: str) -> bool:
+            key = name.upper().replace("-", "_")
+            return any(self.cleanse_setting(each, "") != "" for each in (name, f"HTTP_{key}"))
+
+    return LiftedReporterFilter

@@ -1,0 +1,146 @@
+"""What one request of a test client leads to in the server."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import got_request_exception
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.test.client import store_rendered_templates  # type: ignore[attr-defined]
+from django.test.signals import template_rendered
+
+# The header that tells the server which exchange a request belongs to. No view receives it.
+HEADER = "X-Aiodjango-Exchange"
+
+# In the context of a request: the server's task, and the threads that work for it.
+_current: ContextVar["Exchange"] = ContextVar("aiodjango.test.exchange")
+
+
+def current_exchange() -> "Exchange | None":
+    """Return what the code that runs is part of, if it is part of an exchange."""
+    return _current.get(None)
+
+
+class Exchange:
+    """A request of a client, and what the server did about it.
+
+    scheme: of the connection, as if a proxy had accepted it; None for what it is.
+    remote: the client's address; None for what it is.
+    environ: what Django's half finds in `request.META`, besides the headers.
+    """
+
+    def __init__(self, scheme: str | None, remote: str | None, environ: Mapping[str, Any]) -> None:
+        self.scheme = scheme
+        self.remote = remote
+        self.environ = environ
+        self.request: web.BaseRequest | None = None
+        # If Django's half answered.
+        self.django_request: HttpRequest | None = None
+        self.django_response: HttpResponseBase | None = None
+        # What store_rendered_templates() makes of it.
+        self.rendered: dict[str, Any] = {}
+        self.exc_info: tuple[type[BaseException], BaseException, TracebackType] | None = None
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Note the templates that are rendered for the request, and the exceptions."""
+        template_rendered.connect(self._note_template)
+        got_request_exception.connect(self.note_exception)
+        try:
+            yield
+        finally:
+            template_rendered.disconnect(self._note_template)
+            got_request_exception.disconnect(self.note_exception)
+
+    def _note_template(self, **signal: Any) -> None:
+        if self._is_meant():
+            store_rendered_templates(self.rendered, **signal)
+
+    def note_exception(self, **signal: Any) -> None:
+        """Note the exception that is being handled."""
+        if self._is_meant():
+            self.exc_info = sys.exc_info()  # type: ignore[assignment]
+
+    def _is_meant(self) -> bool:
+        # A thread may have no context: then it may be any of the requests.
+        return _current.get(self) is self
+
+
+class Exchanges:
+    """The exchanges of a server that are going on."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Exchange] = {}
+        self._names = map(str, count())
+
+    @contextmanager
+    def open(self, exchange: Exchange) -> Iterator[dict[str, str]]:
+        """Let requests with the headers that this yields be part of an exchange."""
+        name = next(self._names)
+        self._by_name[name] = exchange
+        try:
+            with exchange.recording():
+                yield {HEADER: name}
+        finally:
+            del self._by_name[name]
+
+    def watch(self, server: web.Server) -> None:
+        """Have each request of a server find its exchange."""
+        make_request = server.request_factory
+
+        def make_and_receive(message: Any, *others: Any) -> web.BaseRequest:
+            if HEADER not in message.headers:
+                return make_request(message, *others)
+            exchange = self._by_name[message.headers[HEADER]]
+            request = make_request(_without(HEADER, message), *others)
+            # Its handler is called in a copy of this context.
+            _current.set(exchange)
+            changes: dict[str, Any] = {"scheme": exchange.scheme, "remote": exchange.remote}
+            given = {name: value for name, value in changes.items() if value is not None}
+            exchange.request = request.clone(**given) if given else request
+            return exchange.request
+
+        server.request_factory = make_and_receive
+
+
+def _without(header: str, message: Any) -> Any:
+    headers = message.headers.copy()
+    del headers[header]
+    raw_name = header.lower().encode()
+    return message._replace(
+        headers=type(message.headers)(headers),
+        raw_headers=tuple(pair for pair in message.raw_headers if pair[0].lower() != raw_name),
+    )
+
+
+class RecordingHandler(WSGIHandler):
+    """Django's WSGI application, which tells the exchange what it was asked and what it answered.
+
+    enforce_csrf_checks: False to ask for no CSRF tokens.
+    """
+
+    def __init__(self, *, enforce_csrf_checks: bool) -> None:
+        self._enforces_csrf = enforce_csrf_checks
+        super().__init__()
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        exchange = current_exchange()
+        if exchange is not None:
+            environ.update(exchange.environ)
+        return super().__call__(environ, start_response)
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        # By this attribute Django's own client, too, turns off the check of CSRF tokens.
+        request._dont_enforce_csrf_checks = not self._enforces_csrf  # type: ignore[attr-defined]
+        response: HttpResponseBase = super().get_response(request)
+        exchange = current_exchange()
+        if exchange is not None:
+            exchange.django_request, exchange.django_response = request, response
+        return response
