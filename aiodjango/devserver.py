@@ -13,6 +13,7 @@ from django.core.servers.basehttp import WSGIServer, get_internal_wsgi_applicati
 from .accesslog import AccessLogger, CountingWriter, ProtocolLogger, log_websocket
 from .fallback import FALLBACK
 from .gateway import Gateway
+from .runner import DJANGO_LIMITS, AioRunner
 from .setting import load_aio_application
 from .subapp import applications, get_aio_application
 
@@ -126,13 +127,15 @@ class DevelopmentServer:
     async def _serve(self, listening: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         protocol_logger = ProtocolLogger(logging.getLogger("aiohttp.server"), {})
-        runner = web.AppRunner(
+        runner = AioRunner(
             self.app,
             access_log=logging.getLogger("django.server"),
             access_log_class=AccessLogger,
             logger=protocol_logger,
             # aiohttp waits this long for handlers, then cancels them and waits once more.
             shutdown_timeout=EXIT_GRACE / 5,
+            idle_grace=0,
+            **DJANGO_LIMITS,
         )
         static: StaticFiles | None = None
         try:

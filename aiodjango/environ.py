@@ -4,6 +4,7 @@ Everything here runs on the event loop, is pure, and takes what it needs from th
 """
 
 import ipaddress
+import os
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -79,6 +80,17 @@ class TrustedProxies:
         # A socket that listens on both families names an IPv4 peer in IPv6 clothes.
         ip = getattr(ip, "ipv4_mapped", None) or ip
         return any(ip in network for network in self._networks)
+
+
+def default_proxies() -> TrustedProxies:
+    """Those that the environment names, as for gunicorn, or else this machine.
+
+    `aiodjango.worker` puts there what gunicorn was told otherwise.
+    """
+    return _proxies(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
+
+
+_proxies = lru_cache(maxsize=8)(TrustedProxies)
 
 
 def build_environ(

@@ -10,15 +10,15 @@ on the loop     the reply becomes an aiohttp response (`replies`, `streams`)
 import asyncio
 import io
 import logging
-import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from aiohttp import web
 
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
-from .environ import SchemeConflict, TrustedProxies, build_environ
+from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
 from .framing import CodingUnsupported, FramingUnclear, close_if_last, has_body
 from .memory import MemoryBudget
 from .streams import Streams
@@ -97,16 +97,22 @@ class Gateway:
         self._max_streams = _whole_number("max_streams", max_streams)
         self._max_pending = _whole_number("max_pending", max_pending, least=1)
         if forwarded_allow_ips is None:
-            forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+            default_proxies()  # an error is one of the start
         elif not isinstance(forwarded_allow_ips, str):
             raise TypeError(f"forwarded_allow_ips must be str, not {forwarded_allow_ips!r}")
-        self.trusted_proxies = TrustedProxies(forwarded_allow_ips)
+        else:
+            self.trusted_proxies = TrustedProxies(forwarded_allow_ips)
         self._at_thread_end = at_thread_end
         self._streams: Streams | None = None
         self._shed = 0
         self._abandoned = 0
         self._is_shedding = False
         self._swept = 0.0
+
+    @cached_property
+    def trusted_proxies(self) -> TrustedProxies:
+        # Read at the first request: a worker of gunicorn may be told more than its master.
+        return default_proxies()
 
     # --- Figures ---------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """aiohttp's request as Django's, for the parts of Django that need one."""
 
-import os
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -11,7 +10,14 @@ from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import QueryDict
 
-from .environ import SchemeConflict, TrustedProxies, build_environ, http_schemes, scheme_of
+from .environ import (
+    SchemeConflict,
+    TrustedProxies,
+    build_environ,
+    default_proxies,
+    http_schemes,
+    scheme_of,
+)
 from .fallback import FALLBACK
 from .match import LiftedMatch
 from .middleware import RequestMiddleware
@@ -114,12 +120,7 @@ def trusted_proxies(request: web.Request) -> TrustedProxies:
     fallback = request.config_dict.get(FALLBACK)
     if fallback is not None:
         return fallback.gateway.trusted_proxies
-    return _proxies_by_default(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
-
-
-@lru_cache(maxsize=8)
-def _proxies_by_default(allowed: str) -> TrustedProxies:
-    return TrustedProxies(allowed)
+    return default_proxies()
 
 
 def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:

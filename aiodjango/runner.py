@@ -11,6 +11,8 @@ from .decoding import DecodedBody
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.
 IDLE_GRACE = 0.5
+# The limits of Django's own servers, which are those of Python's wsgiref, in bytes.
+DJANGO_LIMITS = {"max_line_size": 65536, "max_field_size": 65536}
 
 
 class AioRunner(web.AppRunner):

@@ -1,4 +1,4 @@
-"""The site as an application: `gunicorn example.wsgi:app -k aiohttp.GunicornWebWorker`."""
+"""The site as an application: `gunicorn example.wsgi:app -k aiodjango.worker.GunicornWorker`."""
 
 import os
 from collections.abc import AsyncIterator

@@ -12,6 +12,7 @@ from yarl import URL
 
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway import Gateway
+from aiodjango.runner import DJANGO_LIMITS, AioRunner
 from aiodjango.subapp import applications
 
 from .exchange import Exchanges
@@ -42,7 +43,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
             "An aiohttp application can be started only once: give a function that makes a new "
             "one each time it is called."
         )
-    return web.AppRunner(app, access_log=None, shutdown_timeout=GRACE)
+    return AioRunner(app, access_log=None, shutdown_timeout=GRACE, idle_grace=0, **DJANGO_LIMITS)
 
 
 def gateways(app: web.Application) -> Iterator[Gateway]:

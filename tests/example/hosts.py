@@ -238,7 +238,7 @@ def running_deployment(folder: Path, database_url: str, redis_program: str) -> I
         logs = {}
         try:
             # The one runs uvloop, if it's installed, the other asyncio's own loop.
-            for name, *options in ("a",), ("b", "--worker-class=aiohttp.GunicornWebWorker"):
+            for name, *options in ("a",), ("b", "--worker-class=aiodjango.worker.GunicornWorker"):
                 hosts.append(Host(environ, folder / f"{name}.log", *options))
             (folder / "nginx").mkdir()
             with running_nginx(folder / "nginx", hosts, static) as urls:

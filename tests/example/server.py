@@ -14,17 +14,14 @@ GUNICORN = (
     "-m",
     "gunicorn",
     "example.wsgi:app",
-    "--worker-class=aiohttp.GunicornWebWorker",
+    "--worker-class=aiodjango.worker.GunicornWorker",
     f"--graceful-timeout={LONGER:.0f}",
     "--no-control-socket",
     "--bind=127.0.0.1:{port}",
 )
 EMBEDDED = ("-m", "example.embedded", "--port={port}")
-# Every warning is an error, but for those of gunicorn and of aiohttp's worker for it.
-WARNINGS = (
-    "error,ignore::ResourceWarning:gunicorn.arbiter,"
-    "ignore:There is no current event loop:DeprecationWarning"
-)
+# Every warning is an error, but for gunicorn's own.
+WARNINGS = "error,ignore::ResourceWarning:gunicorn.arbiter"
 # gunicorn says where it listens, and so does aiohttp.
 LISTENING = re.compile(r"(?:Listening at|Running on) ?:? http://127\.0\.0\.1:(\d+)")
 

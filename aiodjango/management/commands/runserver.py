@@ -123,9 +123,9 @@ class Command(DjangoCommand):
             self.stdout.write(
                 self.style.WARNING(
                     "WARNING: This is a development server. Do not use it in a production "
-                    "setting. Use gunicorn with aiohttp's worker instead:\n"
+                    "setting. Use gunicorn with aiodjango's worker instead:\n"
                     "gunicorn <module>:<application> "
-                    "--worker-class aiohttp.GunicornWebWorker"
+                    "--worker-class aiodjango.worker.GunicornWorker"
                 )
             )
         # A reader at the other end of a pipe should see the address now.
