@@ -2,17 +2,22 @@
 
 import asyncio
 import gc
+import types
 import weakref
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import WSMsgType, web
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.backends.utils import CursorWrapper
+from django.urls import path
 
+from aiodjango import aget_session, aget_user
 from aiodjango.database import run_in_django
 from aiodjango.watch import LOGIN_ENDED, Watches, watch_user
 from tests.waiting import DEADLINE
@@ -221,6 +226,189 @@ async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
         assert await is_open(ws)
         await change(password="another")
         assert await ended(ws) == (4401, "password changed")
+
+
+# ---- When the login cannot be known ----
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("aiodjango.watch.SHORTEST_LIMIT", SOON)
+
+
+class Database:
+    """Fails each query, as one that is away, while it is told to; tells of it."""
+
+    def __init__(self, monkeypatch):
+        self.is_away = False
+        self.failed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        execute = CursorWrapper.execute
+
+        def maybe(cursor, sql, params=None):
+            if self.is_away:
+                loop.call_soon_threadsafe(self.failed.set)
+                raise OperationalError("the database is away")
+            return execute(cursor, sql, params)
+
+        monkeypatch.setattr(CursorWrapper, "execute", maybe)
+
+
+@pytest.fixture
+async def database(monkeypatch):
+    database = Database(monkeypatch)
+    yield database
+    database.is_away = False
+
+
+@pytest.fixture
+def watched(make_client, session_settings, users, log_in):
+    """Opens a WebSocket whose view calls `before` just before it asks for the watch."""
+
+    async def open_(before=None, wait=False, load=True):
+        async def view(request):
+            ws = web.WebSocketResponse()
+            await ws.prepare(request)
+            if load:
+                await aget_user(request)
+            if before:
+                await before(request)
+            task = watch_user(request, ws)
+            if wait:
+                await task
+            await ws.send_str("watching")
+            async for message in ws:
+                await ws.send_str(message.data)
+            return ws
+
+        urlconf = types.ModuleType("watched_urls")
+        urlconf.urlpatterns = [path("watched/", view)]
+        client = await make_client(urlconf=urlconf)
+        key = await log_in(client, users[0])
+        return key, await client.ws_connect("/watched/")
+
+    return open_
+
+
+@pytest.mark.parametrize("load", [True, False])
+async def test_the_database_is_away_at_the_start(soon, watched, database, caplog, load):
+    """It registers nevertheless, tries again, and finds what has happened meanwhile."""
+
+    async def away(request):
+        database.is_away = True
+
+    key, ws = await watched(before=away, wait=True, load=load)
+    await asyncio.wait_for(database.failed.wait(), 30)
+    database.is_away = False
+    assert await ws.receive_str(timeout=30) == "watching"
+    await Session.objects.filter(session_key=key).adelete()
+    assert await ended(ws) == (4401, "logged out")
+    assert "could not be checked" in caplog.text
+
+
+async def test_a_user_who_is_anonymous_only_later_may_have_been_logged_in(
+    soon, watched, monkeypatch
+):
+    """The first attempt fails, and the session ends before the second."""
+    answers = [OperationalError("the database is away"), AnonymousUser()]
+
+    async def later(request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("aiodjango.watch.aget_user", later)
+    _, ws = await watched(load=False)
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ended(ws) == (1013, "login unknown")
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("load", [True, False])
+async def test_a_login_that_stays_unknown_at_the_start_ends(
+    impatient, soon, watched, database, wait, load, caplog
+):
+    async def away(request):
+        database.is_away = True
+
+    _, ws = await watched(before=away, wait=wait, load=load)
+    messages = [message async for message in ws]
+    assert [message.data for message in messages] == ([] if wait else ["watching"])
+    assert ws.close_code == 1013
+    assert "could not be checked" in caplog.text
+
+
+async def test_a_login_that_becomes_unknown_ends(impatient, soon, watched, database):
+    _, ws = await watched(wait=True)
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await is_open(ws)
+    database.is_away = True
+    assert await ended(ws) == (1013, "login unknown")
+
+
+async def test_a_check_that_never_ends_is_a_failed_one(
+    impatient, soon, watched, monkeypatch, caplog
+):
+    async def never(watches):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("aiodjango.watch._ended", never)
+    _, ws = await watched()
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ended(ws) == (1013, "login unknown")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+async def test_an_error_of_the_project_is_a_failed_check(
+    impatient, soon, watched, monkeypatch, caplog, error
+):
+    async def broken(watches):
+        raise error("in the project")
+
+    monkeypatch.setattr("aiodjango.watch._ended", broken)
+    _, ws = await watched()
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ended(ws) == (1013, "login unknown")
+    assert f"{error.__name__}: in the project" in caplog.text
+
+
+ENGINES = ["db", "cached_db", "cache", "file", "signed_cookies"]
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+async def test_what_ends_a_login_just_before_the_start_is_found(
+    interval, engine, settings, watched
+):
+    """After the view has loaded the user, and before anything watches."""
+
+    async def before(request):
+        if "signed" in settings.SESSION_ENGINE:
+            await change(password="another")  # nothing on the server ends such a session
+        else:
+            store = import_module(settings.SESSION_ENGINE).SessionStore
+            await run_in_django(store(request.cookies["sessionid"]).delete)
+
+    _, ws = await watched(before)
+    reason = "password changed" if "signed" in settings.SESSION_ENGINE else "logged out"
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ended(ws) == (4401, reason)
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+async def test_a_logout_during_the_start_is_found(interval, engine, watched, monkeypatch):
+    """When the user has been loaded, and the watch does not know that yet."""
+
+    async def slow(request):
+        user = await aget_user(request)
+        elsewhere = SimpleNamespace(session=await aget_session(request))
+        await user_logged_out.asend(sender=User, request=elsewhere, user=user)
+        return user
+
+    monkeypatch.setattr("aiodjango.watch.aget_user", slow)
+    _, ws = await watched(load=False)
+    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ended(ws) == (4401, "logged out")
 
 
 # ---- Its limits ----
