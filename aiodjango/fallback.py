@@ -16,7 +16,7 @@ from django.db import connections
 
 from .caches import close_thread_caches, forget_caches
 from .clientfaults import client_faults_hushed
-from .framing import is_last, refuse
+from .framing import handle_expect, is_last, refuse
 from .gateway import Gateway
 from .mount import StaticUrls
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
@@ -142,7 +142,7 @@ class CatchAllEntry(IndexEntry):
             if not is_last(request):
                 return None, methods
             handler = partial(refuse, web.HTTPMethodNotAllowed(request.method, methods))
-            route = web.ResourceRoute(hdrs.METH_ANY, handler, self)
+            route = web.ResourceRoute(hdrs.METH_ANY, handler, self, expect_handler=handle_expect)
             return web.UrlMappingMatchInfo({}, route), NO_METHODS
         return web.UrlMappingMatchInfo({}, self._route), NO_METHODS
 
@@ -258,7 +258,7 @@ async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
     route = request.match_info.route
     fallback = getattr(route, "fallback", None) or _enclosing_fallback(request)
     if fallback is None:
-        raise web.HTTPNotFound
+        return await refuse(web.HTTPNotFound(), request)
     return await fallback.gateway.handle_expect(request)
 
 

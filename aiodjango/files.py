@@ -18,7 +18,7 @@ from .conditional import accepted_codings
 from .exits import without_exit
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
-from .framing import close_if_last, refuse
+from .framing import close_if_last, discard_encoded, handle_expect, refuse
 from .mediatypes import is_passive, is_script, media_type, with_charset
 from .placement import NO_METHODS, IndexEntry, Resolved
 
@@ -91,7 +91,7 @@ class Files(IndexEntry):
         self._max_age = f"public, max-age={0 if settings.DEBUG else MAX_AGE}"
         self._prefix = f"{path}/"
         self._routes = {
-            method: web.ResourceRoute(method, self._handle, self)
+            method: web.ResourceRoute(method, self._handle, self, expect_handler=handle_expect)
             for method in (hdrs.METH_GET, hdrs.METH_HEAD)
         }
 
@@ -122,19 +122,21 @@ class Files(IndexEntry):
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(None, without_exit, self._respond, request)
-        if response is None:
-            return await refuse(web.HTTPNotFound(), request)
-        close_if_last(request, response)
+        try:
+            response = await loop.run_in_executor(None, without_exit, self._respond, request)
+            if response is None:
+                return await refuse(web.HTTPNotFound(), request)
+            close_if_last(request, response)
+        finally:
+            discard_encoded(request)
         return response
 
     def _respond(self, request: web.Request) -> web.StreamResponse | None:
         # aiohttp leaves these two encoded. A name can have the one in it, but not the other.
         name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
+        headers = self._headers(name)
         found = self._folder.open(name.split("/"), accepted_codings(request, CODINGS))
-        if found is None:
-            return None
-        return respond(request, found, self._headers(name))
+        return None if found is None else respond(request, found, headers)
 
     @abstractmethod
     def _headers(self, name: str) -> Headers:

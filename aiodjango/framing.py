@@ -4,7 +4,14 @@ A server and the proxy before it that read this differently take one client's bo
 client's request. aiohttp's parsers refuse most of what invites that; the rest is refused here.
 """
 
+import asyncio
+
 from aiohttp import hdrs, web
+
+from .decoding import as_sent
+
+# How long (seconds) what still arrives of an encoded body is discarded before its connection ends.
+LINGERING_TIME = 2.0
 
 
 class FramingUnclear(Exception):
@@ -41,13 +48,14 @@ def _announced(request: web.BaseRequest) -> int | None:
 
 
 def is_last(request: web.BaseRequest) -> bool:
-    """Whether nothing that follows `request` on its connection is to be trusted.
+    """Whether the connection has to end after `request`.
 
     aiohttp's parser in C does not start quite afresh after a chunked body, nor does it keep all
-    that came along with a request to switch to a protocol that aiohttp does not speak.
+    that came along with a request to switch to a protocol that aiohttp does not speak. An encoded
+    body that was not read is discarded with its connection (see `discard_encoded`).
     """
     headers = request.headers
-    if hdrs.TRANSFER_ENCODING in headers:
+    if hdrs.TRANSFER_ENCODING in headers or has_encoded_rest(request):
         return True
     return hdrs.UPGRADE in headers and headers[hdrs.UPGRADE].lower() != "websocket"
 
@@ -59,7 +67,42 @@ def close_if_last(request: web.BaseRequest, response: web.StreamResponse) -> Non
         response.headers[hdrs.CONNECTION] = "close"
 
 
+def has_encoded_rest(request: web.BaseRequest) -> bool:
+    """Whether the server decodes the body, and has not yet decoded all of it."""
+    content = as_sent(request)
+    return not content.is_eof() and content.total_compressed_bytes is not None
+
+
+def discard_encoded(request: web.BaseRequest) -> None:
+    """End the connection after the response if there is an encoded body that was not read.
+
+    aiohttp reads what is left of a body after the response. If it decodes bodies, this takes the
+    loop's time without a pause, and a few kilobytes can be many gigabytes when decoded.
+    """
+    if not has_encoded_rest(request):
+        return
+    # From now on aiohttp ignores what arrives.
+    request.protocol.close()
+    content = as_sent(request)
+    # Data that arrive after the end would have the client's system discard our response.
+    is_all_here = content.total_compressed_bytes == request.content_length
+    delay = 0 if is_all_here else LINGERING_TIME
+    asyncio.get_running_loop().call_later(delay, content.feed_eof)
+
+
 async def refuse(error: web.HTTPException, request: web.BaseRequest) -> web.StreamResponse:
     """Answer `request` by an error, as a handler."""
     close_if_last(request, error)
+    discard_encoded(request)
     raise error
+
+
+async def handle_expect(request: web.Request) -> None:
+    """An aiohttp `expect_handler`: aiohttp's own, for handlers that do not read all bodies."""
+    if request.version < (1, 1):
+        return  # RFC 9110 section 10.1.1: to be ignored
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        await refuse(web.HTTPExpectationFailed(text="Unknown expectation\n"), request)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # As if nothing had been sent: this was no part of the response.
+    request.writer.output_size = 0

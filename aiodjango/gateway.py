@@ -19,7 +19,7 @@ from aiohttp import web
 
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
 from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
-from .framing import CodingUnsupported, FramingUnclear, close_if_last, has_body
+from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_encoded, has_body
 from .memory import MemoryBudget
 from .streams import Streams
 from .workers import NoThread, Workers
@@ -157,6 +157,8 @@ class Gateway:
             return refused.response
         except ClientLeft:
             return _nobody()
+        finally:
+            discard_encoded(request)
         response = reply.response(request)
         close_if_last(request, response)
         return response
@@ -340,6 +342,7 @@ async def _send_and_close(request: web.BaseRequest, response: web.Response) -> w
         # aiohttp would wait for the body. (If it is on its way then to read some of it is right:
         # hanging up on data that has arrived can cost the client our answer.)
         request.protocol.force_close()
+    discard_encoded(request)
     return response
 
 

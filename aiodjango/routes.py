@@ -9,6 +9,7 @@ from yarl import URL
 from .converters import Matched, Matcher, django_path
 from .discovery import UrlconfPattern, hashable
 from .exits import exit_as_error
+from .framing import handle_expect
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
 from .match import LiftedMatch
@@ -88,7 +89,7 @@ class LiftedResource(PlacedResource):
     ) -> None:
         super().__init__(routes.router, pattern.chain.canonical(), name=name)
         self.pattern = pattern
-        self.route = web.ResourceRoute(hdrs.METH_ANY, handler, self)
+        self.route = web.ResourceRoute(hdrs.METH_ANY, handler, self, expect_handler=handle_expect)
 
     def entries(self) -> Sequence[IndexEntry]:
         return ()  # it is found through its LiftedRoutes

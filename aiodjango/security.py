@@ -67,6 +67,7 @@ class Gate:
             and request.method in self._quick_methods
             and hdrs.UPGRADE not in headers
             and hdrs.TRANSFER_ENCODING not in headers
+            and hdrs.CONTENT_ENCODING not in headers
             and (self._security is None or not self._may_redirect(request))
         )
 

@@ -21,7 +21,7 @@ from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
 from .exits import exit_as_error, is_cancellation
-from .framing import close_if_last
+from .framing import close_if_last, discard_encoded
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
@@ -166,6 +166,8 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
             if before is not None:
                 before.put_back()
             work.end()
+            if match.is_odd:
+                discard_encoded(request)
         if match.started is None:
             _complete(match, request, response)
         return response
