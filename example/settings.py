@@ -96,8 +96,16 @@ else:
     DATABASES = {"default": sqlite(os.environ.get("EXAMPLE_DATABASE", BASE_DIR / "db.sqlite3"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Where the processes of the site meet. Without it there is one process, which needs no meeting.
-REDIS_URL = os.environ.get("REDIS_URL", "")
+# How an event reaches the pages that are open in other processes: by Redis where there is one, else
+# by the database, if that is PostgreSQL. Without either there is one process.
+if "REDIS_URL" in os.environ:
+    AIO_BROADCAST = {
+        "BACKEND": "aiodjango.broadcast.redis.RedisBackend",
+        "LOCATION": os.environ["REDIS_URL"],
+        "OPTIONS": {"prefix": "chat:"},
+    }
+elif "DATABASE_URL" in os.environ:
+    AIO_BROADCAST = {"BACKEND": "aiodjango.broadcast.postgres.PostgresBackend"}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

@@ -20,19 +20,11 @@ app = get_aio_application(application, include_static=not settings.DEBUG)
 
 
 async def keep_in_touch(app: web.Application) -> AsyncIterator[None]:
-    """What goes on beside the views: this process and the others tell each other what happens."""
-    from example.chat.live import broadcast, presence
+    """While the server runs, this process and the others tell each other who is in which room."""
+    from example.chat.live import presence
 
-    async with broadcast.running(), presence.running():
+    async with presence.running():
         yield
 
 
-async def close_streams(app: web.Application) -> None:
-    """End the open WebSockets and feeds, so that a restart does not wait for them."""
-    from example.chat.live import broadcast
-
-    broadcast.close()
-
-
 app.cleanup_ctx.append(keep_in_touch)
-app.on_shutdown.append(close_streams)

@@ -94,7 +94,9 @@ class Hub:
             return
         if len(self._deliveries) >= BACKLOG:
             self._deliveries.clear()
-            self.end_all(self._open(), "more events were published than could be delivered")
+            self.end_all(
+                self.open_subscriptions(), "more events were published than could be delivered"
+            )
             return
         self._deliveries.append((message.data, iter(tuple(subscriptions))))
         if not self._is_delivering:
@@ -144,7 +146,7 @@ class Hub:
                 future = self._awaited[channel] = self.loop.create_future()
             await asyncio.shield(future)
 
-    def _open(self) -> list["Subscription"]:
+    def open_subscriptions(self) -> list["Subscription"]:
         found = {sub: None for subs in self._subscriptions.values() for sub in subs}
         return list(found)
 
@@ -232,7 +234,7 @@ class Hub:
     def end_subscriptions(self) -> None:
         """The server shuts down: end what is open now, and at once what comes later."""
         self.is_closing = True
-        self.end_all(self._open(), None)
+        self.end_all(self.open_subscriptions(), None)
 
     def retire(self) -> None:
         """Close without waiting; for a hub that another replaces."""
@@ -246,7 +248,7 @@ class Hub:
         Returns how many messages were not sent.
         """
         self.is_closing = True
-        for subscription in self._open():
+        for subscription in self.open_subscriptions():
             subscription.end(None)
         try:
             async with asyncio.timeout(patience):

@@ -161,6 +161,8 @@ class Subscription:
             async for message in ws:
                 if receive is not None and not await self._pass_on(ws, message.data, receive):
                     break
+        except ConnectionResetError:
+            pass  # the page left while it was answered
         finally:
             self._sender = None
             await sender.finish()

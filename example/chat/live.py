@@ -4,18 +4,21 @@ import asyncio
 import datetime
 import json
 import logging
+import os
+import socket as sockets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import DatabaseError
 from django.shortcuts import aget_object_or_404
 from django.utils import timezone
 
 from aiodjango import aget_user, django_context
+from aiodjango.broadcast import Subscription, apublish, subscribe
 
-from .broadcast import Subscription, broadcast
 from .forms import MessageForm
 from .history import PAGE_SIZE, as_page, select_page
 from .models import Message, Room
@@ -31,6 +34,11 @@ RECENTLY = datetime.timedelta(minutes=1)  # longer than it takes to miss a proce
 
 def room_channel(slug: str) -> str:
     return f"room:{slug}"
+
+
+def here(channel: str) -> str:
+    """A channel for the pages that are open in this process alone."""
+    return f"{channel}@{sockets.gethostname()}:{os.getpid()}"
 
 
 # ---- The history, as JSON ----
@@ -63,51 +71,23 @@ async def socket(request: web.Request, slug: str) -> web.WebSocketResponse:
 
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=64 * 1024)
     # First: once the browser knows that it's connected, it must not miss anything.
-    async with broadcast.subscribe(room_channel(slug)) as events:
+    async with subscribe(room_channel(slug), here(room_channel(slug))) as events:
         await ws.prepare(request)
-        sending = asyncio.create_task(send_events(request, ws, events))
         presence.enter(slug, name)
         try:
-            async for message in ws:
-                if message.type is not WSMsgType.TEXT:
-                    break
-                await receive(ws, room, user, message.data)
-        except ConnectionResetError:
-            pass  # the browser left while we answered
+            await events.send_to(ws, partial(receive, ws, room, user))
         finally:
-            sending.cancel()
             presence.leave(slug, name)
     return ws
 
 
-async def send_events(
-    request: web.Request, ws: web.WebSocketResponse, events: Subscription
-) -> None:
-    """Pass events on until there are no more, or until the browser has stopped reading."""
-    try:
-        async for event in events:
-            async with asyncio.timeout(PATIENCE):
-                await ws.send_str(event)
-        async with asyncio.timeout(PATIENCE):
-            await ws.close(code=WSCloseCode.TRY_AGAIN_LATER)
-    except (TimeoutError, ConnectionResetError):
-        hang_up(request)
-
-
-def hang_up(request: web.Request) -> None:
-    """Cut the connection: a polite goodbye would wait behind all that was not read."""
-    if request.transport is not None:
-        request.transport.abort()
-
-
 async def receive(
-    ws: web.WebSocketResponse, room: Room, user: AbstractBaseUser | AnonymousUser, data: str
+    ws: web.WebSocketResponse, room: Room, user: AbstractBaseUser | AnonymousUser, content: Any
 ) -> None:
     """Act on what the browser sent: a message, or that somebody is typing one."""
     try:
-        content = json.loads(data)
         kind, ref = content["type"], content.get("ref")
-    except (ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         await send_error(ws, "That was not understood.")
         return
     if not user.is_authenticated:
@@ -143,21 +123,13 @@ async def say(
 
 async def announce_typing(room: Room, user: AbstractBaseUser) -> None:
     event = {"type": "typing", "user": user.get_username()}
-    await broadcast.publish(room_channel(room.slug), json.dumps(event))
+    await apublish(room_channel(room.slug), event)
 
 
 async def announce_message(message: Message) -> None:
-    for channel, event in message_events(message):
-        await broadcast.publish(channel, event)
-
-
-def message_events(message: Message) -> list[tuple[str, str]]:
-    """Where a message is announced, and how."""
     event = message.as_dict()
-    return [
-        (room_channel(message.room.slug), json.dumps(event)),
-        (FEED, feed_event(event, message.id)),
-    ]
+    for channel in room_channel(message.room.slug), FEED:
+        await apublish(channel, event)
 
 
 async def announce_latest() -> None:
@@ -166,9 +138,9 @@ async def announce_latest() -> None:
     try:
         async with django_context():  # this is called from no view
             async for message in latest.select_related("room", "author"):
-                for channel, event in message_events(message):
-                    broadcast.publish_here(channel, event)
-                await asyncio.sleep(0)  # whoever listens gets a turn to take it
+                event = message.as_dict()
+                for channel in room_channel(message.room.slug), FEED:
+                    await apublish(here(channel), event)
     except DatabaseError:
         logger.exception("The latest messages could not be announced again.")
 
@@ -185,14 +157,14 @@ def presence_event(slug: str) -> dict[str, Any]:
     }
 
 
-def announce_presence(slug: str) -> None:
+async def announce_presence(slug: str) -> None:
     """Tell the browsers of this process. Each process learns of changes, and tells its own."""
     event = presence_event(slug)
-    broadcast.publish_here(room_channel(slug), json.dumps(event))
-    broadcast.publish_here(FEED, feed_event(event))
+    for channel in room_channel(slug), FEED:
+        await apublish(here(channel), event)
 
 
-presence = Presence(broadcast, on_change=announce_presence, on_loss=announce_latest)
+presence = Presence(on_change=announce_presence, on_loss=announce_latest)
 
 
 # ---- The feed of all rooms, as server-sent events ----
@@ -208,14 +180,16 @@ async def feed(request: web.Request) -> web.StreamResponse:
         }
     )
     await response.prepare(request)
-    async with broadcast.subscribe(FEED) as events:
+    async with subscribe(FEED, here(FEED)) as events:
         try:
             await response.write((await catch_up(request)).encode())
             async for event in with_heartbeat(events):
                 async with asyncio.timeout(PATIENCE):
                     await response.write(event.encode())
         except (TimeoutError, ConnectionResetError):
-            hang_up(request)
+            # Cut the connection: a polite end would wait behind all that was not read.
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 
@@ -226,7 +200,7 @@ async def catch_up(request: web.Request) -> str:
     if mark.isdecimal():
         missed = Message.objects.filter(id__gt=int(mark)).select_related("room", "author")
         latest = [message async for message in missed.order_by("-id")[:PAGE_SIZE]]
-        events += [feed_event(message.as_dict(), message.id) for message in reversed(latest)]
+        events += [feed_event(message.as_dict()) for message in reversed(latest)]
     return "retry: 2000\n\n" + "".join(events)
 
 
@@ -235,7 +209,7 @@ async def with_heartbeat(events: Subscription) -> AsyncIterator[str]:
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT):
-                event = await anext(events)
+                event = feed_event(await anext(events))
         except TimeoutError:
             event = ": still here\n\n"
         except StopAsyncIteration:
@@ -243,7 +217,7 @@ async def with_heartbeat(events: Subscription) -> AsyncIterator[str]:
         yield event
 
 
-def feed_event(event: dict[str, Any], mark: int | None = None) -> str:
+def feed_event(event: dict[str, Any]) -> str:
     """An event in the format of `text/event-stream`; the browser comes back with its last mark."""
-    place = "" if mark is None else f"id: {mark}\n"
+    place = f"id: {event['id']}\n" if "id" in event else ""
     return f"{place}data: {json.dumps(event)}\n\n"

@@ -1,7 +1,6 @@
 """Who has which room open, in all processes of the site."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -9,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from .broadcast import Broadcast
+from aiodjango.broadcast import apublish, subscribe
 
 CHANNEL = "presence"
 BEAT = 3.0  # seconds after which a process tells everything again
@@ -32,18 +31,16 @@ class Presence:
     Each process counts its own connections and tells the others. Nobody says goodbye for a process
     that was killed: one that has not been heard for three beats is gone, and its people with it.
 
-    on_change: called with the name of each room where something has changed. on_loss: called when a
+    on_change: awaited with the name of each room where something has changed. on_loss: awaited when a
     process is gone without a goodbye. beat: seconds.
     """
 
     def __init__(
         self,
-        broadcast: Broadcast,
-        on_change: Callable[[str], None],
+        on_change: Callable[[str], Awaitable[None]],
         on_loss: Callable[[], Awaitable[None]],
         beat: float = BEAT,
     ) -> None:
-        self._broadcast = broadcast
         self._on_change = on_change
         self._on_loss = on_loss
         self._beat = beat
@@ -109,7 +106,7 @@ class Presence:
         """Tell the others who is in these rooms. But for a "change", that is all there is."""
         part = {room: self._rooms.get(room, {}) for room in rooms}
         news = {"from": name, "kind": kind, "rooms": part}
-        await self._broadcast.publish(CHANNEL, json.dumps(news))
+        await apublish(CHANNEL, news)
 
     async def _tell_changes(self, name: str) -> None:
         while True:
@@ -119,7 +116,7 @@ class Presence:
             changed, self._changed = self._changed, set()
             await self._tell(name, "change", changed)
             for room in changed:
-                self._on_change(room)
+                await self._on_change(room)
 
     async def _tell_again(self, name: str) -> None:
         """So that what got lost does not stay lost. And forget those who do so no more."""
@@ -129,27 +126,28 @@ class Presence:
             silent = time.monotonic() - 3 * self._beat
             lost = [sender for sender, other in self._others.items() if other.heard < silent]
             for sender in lost:
-                self._forget(sender)
+                await self._forget(sender)
             if lost:
                 await self._on_loss()
 
     async def _hear(self, name: str) -> None:
-        while not self._broadcast.closed:
-            async with self._broadcast.subscribe(CHANNEL) as events:
+        while True:
+            async with subscribe(CHANNEL) as events:
                 await self._tell(name, "hello", self._rooms)
-                async for event in events:
-                    news = json.loads(event)
+                async for news in events:
                     sender, kind = news["from"], news["kind"]
                     if sender == name:
                         continue
                     if kind == "goodbye":
-                        self._forget(sender)
+                        await self._forget(sender)
                     else:
-                        self._learn(sender, news["rooms"], complete=kind != "change")
+                        await self._learn(sender, news["rooms"], complete=kind != "change")
                     if kind == "hello":
                         await self._tell(name, "beat", self._rooms)
+            if events.missed is None:
+                return  # the server shuts down
 
-    def _learn(self, sender: str, rooms: dict[str, Names], *, complete: bool) -> None:
+    async def _learn(self, sender: str, rooms: dict[str, Names], *, complete: bool) -> None:
         other = self._others[sender]
         other.heard = time.monotonic()
         before = other.rooms
@@ -157,9 +155,9 @@ class Presence:
         other.rooms = {room: names for room, names in after.items() if names}
         for room in before.keys() | other.rooms.keys():
             if before.get(room) != other.rooms.get(room):
-                self._on_change(room)
+                await self._on_change(room)
 
-    def _forget(self, sender: str) -> None:
+    async def _forget(self, sender: str) -> None:
         if other := self._others.pop(sender, None):
             for room in other.rooms:
-                self._on_change(room)
+                await self._on_change(room)
