@@ -98,7 +98,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # How an event reaches the pages that are open in other processes: by Redis where there is one, else
 # by the database, if that is PostgreSQL. Without either there is one process.
-if "REDIS_URL" in os.environ:
+if os.environ.get("REDIS_URL"):
     AIO_BROADCAST = {
         "BACKEND": "aiodjango.broadcast.redis.RedisBackend",
         "LOCATION": os.environ["REDIS_URL"],

@@ -94,9 +94,7 @@ class Hub:
             return
         if len(self._deliveries) >= BACKLOG:
             self._deliveries.clear()
-            self.end_all(
-                self.open_subscriptions(), "more events were published than could be delivered"
-            )
+            self.end_all(self.open_subscriptions(), "too many events were published")
             return
         self._deliveries.append((message.data, iter(tuple(subscriptions))))
         if not self._is_delivering:

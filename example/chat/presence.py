@@ -31,8 +31,8 @@ class Presence:
     Each process counts its own connections and tells the others. Nobody says goodbye for a process
     that was killed: one that has not been heard for three beats is gone, and its people with it.
 
-    on_change: awaited with the name of each room where something has changed. on_loss: awaited when a
-    process is gone without a goodbye. beat: seconds.
+    on_change: awaited with the name of each room where something has changed. on_loss: awaited when
+    a process is gone without a goodbye. beat: seconds.
     """
 
     def __init__(

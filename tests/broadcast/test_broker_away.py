@@ -9,8 +9,8 @@ import pytest
 
 from aiodjango.broadcast import apublish, process, subscribe
 from aiodjango.broadcast import outbox as outboxes
-from tests.conftest import ROOT, environment
 from tests.deploy.server import DEADLINE
+from tests.environment import ROOT, environment
 
 from .conftest import with_backends
 from .test_delivery import hub, take

@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import DEADLINE, ROOT, Server, serve
+from tests.deploy.server import DEADLINE, Server, serve
+from tests.environment import ROOT, environment
 from tests.postgres import Cluster
 
 COMMAND = [
@@ -29,24 +28,26 @@ SETTINGS = "tests.broadcast.project.settings"
 
 
 @pytest.fixture(scope="module", params=["redis", "postgres"])
-def backend(request: pytest.FixtureRequest, postgres: Cluster) -> Iterator[str]:
-    """Sets in the environment what the processes use."""
+def variables(request: pytest.FixtureRequest, postgres: Cluster) -> dict[str, str]:
+    """What the processes find in their environment."""
     require(module="gunicorn")
     if request.param == "redis":
         url = request.getfixturevalue("redis").url
         value = {"BACKEND": "aiodjango.broadcast.redis.RedisBackend", "LOCATION": url}
     else:
         value = {"BACKEND": "aiodjango.broadcast.postgres.PostgresBackend"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_BROADCAST", json.dumps(value))
-        patch.setenv("TEST_DATABASES", json.dumps({"default": postgres.database()}))
-        yield request.param
+    return {
+        "DJANGO_SETTINGS_MODULE": SETTINGS,
+        "PYTHONPATH": str(ROOT),
+        "TEST_BROADCAST": json.dumps(value),
+        "TEST_DATABASES": json.dumps({"default": postgres.database()}),
+    }
 
 
 @pytest.fixture(scope="module")
-def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("broadcast") / "log"
-    with serve(COMMAND, log, settings=SETTINGS) as server:
+    with serve(COMMAND, log, settings=SETTINGS, variables=variables) as server:
         yield server
 
 
@@ -68,15 +69,23 @@ async def hears(ws: aiohttp.ClientWebSocketResponse, number: int) -> list[object
         return [await ws.receive_json() for _ in range(number)]
 
 
-def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+@pytest.fixture
+def python(variables: dict[str, str]) -> Callable[..., Awaitable[tuple[int, str, str]]]:
+    """Runs python in another process; gives its return code, output and errors."""
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *arguments),
+            env=environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(DEADLINE):
+            output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+    return run
 
 
 async def test_a_websocket_reaches_those_of_all_workers(bells):
@@ -100,9 +109,8 @@ async def test_what_is_committed_is_heard_and_what_is_rolled_back_is_not(server,
         assert [event for event in heard if "now" in event] == [{"now": name} for name in "xyz"]
 
 
-async def test_the_same_event_twice_is_heard_twice(server, bells):
-    await asyncio.to_thread(
-        python,
+async def test_the_same_event_twice_is_heard_twice(python, bells):
+    await python(
         "-c",
         "import django; django.setup()\n"
         "from django.db import transaction\n"
@@ -136,32 +144,29 @@ CODE: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("code", CODE)
-async def test_code_without_a_server_is_heard(code, server, bells):
-    done = await asyncio.to_thread(
-        python,
+async def test_code_without_a_server_is_heard(code, python, bells):
+    done = await python(
         "-W",
         "ignore:This process:DeprecationWarning",  # a fork beside the thread that sends
         "-c",
         "import django; django.setup()\nfrom aiodjango.broadcast import publish\n" + CODE[code](),
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done == (0, "", "")
     for ws in bells:
         assert await hears(ws, 1) == [[1]]
 
 
-async def test_the_command_publishes(server, bells):
-    done = await asyncio.to_thread(
-        python, "-m", "django", "aiobroadcast", "everybody", '{"ü": [1]}'
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+async def test_the_command_publishes(python, bells):
+    done = await python("-m", "django", "aiobroadcast", "everybody", '{"ü": [1]}')
+    assert done == (0, "", "")
     for ws in bells:
         assert await hears(ws, 1) == [{"ü": [1]}]
 
 
-async def test_the_command_prints_what_is_published(server, bells, tmp_path: Path):
+async def test_the_command_prints_what_is_published(variables, bells):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "django", "aiobroadcast", "--listen", "bell"),
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "PYTHONPATH": str(ROOT)},
+        env=environment(**variables),
         stdout=subprocess.PIPE,
     )
     try:
@@ -177,7 +182,7 @@ async def test_the_command_prints_what_is_published(server, bells, tmp_path: Pat
         await process.wait()
 
 
-async def test_the_command_refuses_what_is_no_json(backend):
-    done = await asyncio.to_thread(python, "-m", "django", "aiobroadcast", "bell", "{")
-    assert done.returncode == 1
-    assert "The event is not JSON" in done.stderr
+async def test_the_command_refuses_what_is_no_json(python):
+    code, _, errors = await python("-m", "django", "aiobroadcast", "bell", "{")
+    assert code == 1
+    assert "The event is not JSON" in errors

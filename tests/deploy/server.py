@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def run(
     listener: socket.socket | None = None,
     cwd: Path = ROOT,
     settings: str = f"{PROJECT}.settings",
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     # Our copy of the listener is closed: a server that has ended refuses, and hangs nobody.
     with log.open("wb") as output, listener or nullcontext():
@@ -122,9 +123,12 @@ def run(
             [sys.executable, *WARNINGS, *command],
             cwd=cwd,
             env=environment(
-                DJANGO_SETTINGS_MODULE=settings,
-                PYTHONPATH=str(ROOT),
                 PYTHONUNBUFFERED="1",  # Django's runserver leaves its banner in a file's buffer
+                **{
+                    "DJANGO_SETTINGS_MODULE": settings,
+                    "PYTHONPATH": str(ROOT),
+                    **(variables or {}),
+                },
             ),
             pass_fds=[listener.fileno()] if listener else [],
             stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from tests.conftest import require
@@ -211,7 +211,7 @@ class Deployment:
     """
 
     def __init__(
-        self, hosts: list[Host], redis: Redis, urls: Mapping[str, str], certificate: Path
+        self, hosts: list[Host], redis: Redis | None, urls: Mapping[str, str], certificate: Path
     ) -> None:
         self.hosts = hosts
         self.redis = redis
@@ -220,14 +220,17 @@ class Deployment:
 
 
 @contextmanager
-def running_deployment(folder: Path, database_url: str, redis_program: str) -> Iterator[Deployment]:
+def running_deployment(
+    folder: Path, database_url: str, redis_program: str | None
+) -> Iterator[Deployment]:
+    """Two hosts behind nginx. redis_program: None where events go through PostgreSQL."""
     static = folder / "static"
-    with running_redis(redis_program) as redis:
+    with running_redis(redis_program) if redis_program else nullcontext() as redis:
         environ = variables(
             EXAMPLE_HOSTS="127.0.0.1",
             EXAMPLE_STATIC_ROOT=str(static),
             DATABASE_URL=database_url,
-            REDIS_URL=redis.url,
+            REDIS_URL=redis.url if redis else "",
             FORWARDED_ALLOW_IPS="127.0.0.1",
             WEB_CONCURRENCY=str(WORKERS),
         )

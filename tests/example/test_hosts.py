@@ -26,12 +26,15 @@ from tests.postgres import Cluster
 MAX_BODY = 10 * 1024**2
 
 
-@pytest.fixture(scope="module")
-def deployment(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+@pytest.fixture(scope="module", params=["redis", "postgres"])
+def deployment(
+    request: pytest.FixtureRequest, postgres: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """Two hosts, whose processes hear each other by Redis, or by PostgreSQL alone."""
     for module in "gunicorn", "redis":
         require(module=module)
     require(program="nginx")
-    redis = require(program="redis-server")
+    redis = require(program="redis-server") if request.param == "redis" else None
     if not Path("/proc/net/tcp").exists():
         pytest.skip("needs /proc, to see which worker has a connection")
     postgres.query("CREATE DATABASE chat")
@@ -307,7 +310,9 @@ async def test_a_browser_outlives_its_worker(deployment: Deployment, admin: Clie
                 await visitor.until(lambda v=visitor: "The browser is back." in v.heard.values())
 
 
+@pytest.mark.parametrize("deployment", ["redis"], indirect=True)
 async def test_redis_goes_away_and_comes_back(deployment: Deployment, admin: Client):
+    assert deployment.redis is not None
     async with everywhere(deployment, admin) as visitors:
         deployment.redis.stop()
         said = [f"{worker}, alone" for worker in visitors]
