@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import DEADLINE, Server, serve
+from tests.deploy.server import Server, serve
 from tests.environment import ROOT, environment
 from tests.postgres import Cluster
+from tests.waiting import DEADLINE
 
 COMMAND = [
     "-m",

@@ -6,7 +6,7 @@ import pytest
 
 from aiodjango.broadcast.process import close_hub, hub_of_this_loop
 from example.chat.presence import Presence
-from tests.deploy.server import until
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
