@@ -23,7 +23,7 @@ from .decorators import (
     django_decorators,
 )
 from .discovery import UrlconfPattern, may_be_for_django, read_urlconf
-from .setting import load_aio_application
+from .setting import load_aio_application, load_aio_application_factory
 from .shadows import find_shadows
 from .views import check_arguments
 from .watch import watch_interval
@@ -105,15 +105,17 @@ def _installed_apps() -> Iterator[CheckMessage]:
 
 
 def _aio_application() -> Iterator[CheckMessage]:
-    try:
-        load_aio_application()
-    except ImproperlyConfigured as error:
-        yield Error(
-            str(error),
-            hint="AIO_APPLICATION is the dotted path of an aiohttp application, as "
-            "'example.wsgi.app'. Without it `manage.py runserver` builds one.",
-            id="aiodjango.E001",
-        )
+    hints = {
+        load_aio_application: "AIO_APPLICATION is the dotted path of an aiohttp application, as "
+        "'example.wsgi.app'. Without it `manage.py runserver` builds one.",
+        load_aio_application_factory: "AIO_APPLICATION_FACTORY is the dotted path of a function "
+        "that makes a new aiohttp application, as 'example.wsgi.make_app'.",
+    }
+    for load, hint in hints.items():
+        try:
+            load()
+        except ImproperlyConfigured as error:
+            yield Error(str(error), hint=hint, id="aiodjango.E001")
 
 
 def _numbers() -> Iterator[CheckMessage]:

@@ -14,7 +14,7 @@ from .accesslog import AccessLogger, CountingWriter, ProtocolLogger, log_websock
 from .fallback import FALLBACK
 from .gateway import Gateway
 from .runner import DJANGO_LIMITS, AioRunner
-from .setting import load_aio_application
+from .setting import load_aio_application, load_aio_application_factory
 from .subapp import applications, get_aio_application
 
 __all__ = ("DevelopmentServer", "ListeningSocket", "get_internal_aio_application")
@@ -25,13 +25,22 @@ EXIT_GRACE = 0.5
 
 
 def get_internal_aio_application() -> web.Application:
-    """Return the application that ``settings.AIO_APPLICATION`` names, or build one if it is unset.
+    """Return the application that ``settings.AIO_APPLICATION`` names.
+
+    Without it, one that the function of ``settings.AIO_APPLICATION_FACTORY`` makes; without both,
+    one is built.
 
     The counterpart of Django's ``get_internal_wsgi_application``, whose result the built one wraps.
 
-    Raises `ImproperlyConfigured` when the setting names nothing that can be served.
+    Raises `ImproperlyConfigured` when a setting names nothing that can be served.
     """
-    return load_aio_application() or get_aio_application(get_internal_wsgi_application())
+    app = load_aio_application()
+    if app is not None:
+        return app
+    factory = load_aio_application_factory()
+    if factory is not None:
+        return factory()
+    return get_aio_application(get_internal_wsgi_application())
 
 
 class StaticFiles:

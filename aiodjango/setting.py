@@ -1,4 +1,8 @@
-"""The setting AIO_APPLICATION."""
+"""The settings AIO_APPLICATION and AIO_APPLICATION_FACTORY."""
+
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
 
 from aiohttp import web
 from django.conf import settings
@@ -15,22 +19,15 @@ def load_aio_application() -> web.Application | None:
     path = getattr(settings, "AIO_APPLICATION", None)
     if path is None:
         return None
-    if not isinstance(path, str):
-        raise ImproperlyConfigured(
-            f"AIO_APPLICATION must be a dotted path such as 'example.wsgi.app', not {path!r}."
-        )
-    try:
-        app = import_string(path)
-    except ImportError as error:
-        raise ImproperlyConfigured(
-            f"AIO_APPLICATION {path!r} could not be loaded: {error}"
-        ) from error
+    app = _load("AIO_APPLICATION", path, example="example.wsgi.app")
     if not isinstance(app, web.Application):
         hint = ""
         if isinstance(app, WSGIHandler):
             hint = " It is Django's; name the one that get_aio_application() gives."
         elif callable(app):
-            hint = " Name the application itself, not a function."
+            hint = (
+                " Name the application itself, not a function: that is for AIO_APPLICATION_FACTORY."
+            )
         raise ImproperlyConfigured(
             f"AIO_APPLICATION {path!r} is a {type(app).__name__}, not an aiohttp.web.Application."
             + hint
@@ -41,3 +38,50 @@ def load_aio_application() -> web.Application | None:
             "application; name one that is new, the outermost."
         )
     return app
+
+
+def load_aio_application_factory() -> Callable[[], web.Application] | None:
+    """Return the function that the setting AIO_APPLICATION_FACTORY names, None where it's unset.
+
+    It raises ImproperlyConfigured where it makes nothing that can be served.
+
+    Raises ImproperlyConfigured where the setting names no function.
+    """
+    path = getattr(settings, "AIO_APPLICATION_FACTORY", None)
+    if path is None:
+        return None
+    factory = _load("AIO_APPLICATION_FACTORY", path, example="example.wsgi.make_app")
+    name = f"AIO_APPLICATION_FACTORY {path!r}"
+    hint = " Name a function without arguments that returns a new aiohttp.web.Application."
+    if isinstance(factory, web.Application):
+        raise ImproperlyConfigured(
+            f"{name} is an application, which can be started only once.{hint}"
+        )
+    if not callable(factory):
+        raise ImproperlyConfigured(f"{name} is a {type(factory).__name__}, not a function.{hint}")
+    if iscoroutinefunction(factory):
+        raise ImproperlyConfigured(f"{name} is a coroutine function.{hint}")
+
+    def make() -> web.Application:
+        app = factory()
+        if not isinstance(app, web.Application):
+            raise ImproperlyConfigured(f"{name} returned {app!r}.{hint}")
+        if app.pre_frozen:
+            raise ImproperlyConfigured(
+                f"{name} returned an application that has been started already.{hint}"
+            )
+        return app
+
+    return make
+
+
+def _load(name: str, path: object, *, example: str) -> Any:
+    """Import what a setting names. Raises ImproperlyConfigured where it cannot be imported."""
+    if not isinstance(path, str):
+        raise ImproperlyConfigured(
+            f"{name} must be a dotted path such as {example!r}, not {path!r}."
+        )
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{name} {path!r} could not be loaded: {error}") from error

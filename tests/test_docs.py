@@ -17,7 +17,7 @@ from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
 from aiodjango.database import orm_thread_count
 from aiodjango.gateway import Gateway
-from aiodjango.setting import load_aio_application
+from aiodjango.setting import load_aio_application, load_aio_application_factory
 from aiodjango.watch import watch_interval
 
 UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -167,6 +167,7 @@ def test_an_application_takes_the_parameters_of_setup():
 def test_every_setting_is_documented_with_its_default(settings):
     defaults = {
         "AIO_APPLICATION": load_aio_application(),
+        "AIO_APPLICATION_FACTORY": load_aio_application_factory(),
         "AIO_BROADCAST": configuration()["BACKEND"],
         "AIO_ORM_THREADS": orm_thread_count(),
         "AIO_WATCH_INTERVAL": watch_interval(),
@@ -174,8 +175,9 @@ def test_every_setting_is_documented_with_its_default(settings):
     assert not any(hasattr(settings, name) for name in defaults)
     assert set(re.findall(r'getattr\(settings, "(AIO_\w+)"', SOURCE)) == set(defaults)
     documented = rows(section(REFERENCE, "Settings"))
-    assert documented.pop("AIO_APPLICATION") == "not set"
-    assert defaults.pop("AIO_APPLICATION") is None
+    for name in ("AIO_APPLICATION", "AIO_APPLICATION_FACTORY"):
+        assert documented.pop(name) == "not set"
+        assert defaults.pop(name) is None
     assert documented.pop("AIO_BROADCAST") == "the memory back end"
     assert defaults.pop("AIO_BROADCAST").endswith("MemoryBackend")
     assert documented == {name: str(default) for name, default in defaults.items()}

@@ -20,8 +20,6 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 from yarl import URL
 
-from aiodjango.subapp import get_aio_application
-
 from .exchange import Exchange, RecordingHandler
 from .oneatatime import OneAtATime
 from .response import make_response, read_cookies
@@ -45,8 +43,9 @@ class AioClient(AsyncClient):
     Django's views run where the test's own database calls are made, one at a time, as do the calls
     of coroutine views: they see the rows of the test's transaction.
 
-    application: a function that makes the application to be served; None for what
-    `get_aio_application()` gives. A subclass can have it as an attribute.
+    application: a function that makes the application to be served; None for the one that
+    AIO_APPLICATION_FACTORY names, or for `get_aio_application()`. A subclass can have it as an
+    attribute.
     """
 
     application: Factory | None = None
@@ -90,14 +89,9 @@ class AioClient(AsyncClient):
     async def _start(self) -> LoopServer:
         server = self._server
         if server is None or server.is_over:
-            server = self._server = LoopServer(
-                self._make_application, self._prepare, _Cookies(self)
-            )
+            server = self._server = LoopServer(self.application, self._prepare, _Cookies(self))
         await server.wait_ready()
         return server
-
-    def _make_application(self) -> web.Application:
-        return get_aio_application() if self.application is None else self.application()
 
     def _prepare(self, app: web.Application) -> None:
         self._in_django = []

@@ -20,7 +20,6 @@ from django.utils.functional import classproperty
 
 from aiodjango.database import close_orm_threads
 from aiodjango.gateway import Gateway
-from aiodjango.subapp import get_aio_application
 
 from .connections import Override, install, orm_calls_on
 from .server import Factory, end, gateways, make, make_runner
@@ -77,10 +76,7 @@ class LiveServer(ThreadedWSGIServer):
 
     async def _start(self, application: WSGIApplication, override: Override) -> None:
         self._stopping = asyncio.Event()
-        if self.make_application is None:
-            app = get_aio_application(application)
-        else:
-            app = make(self.make_application)
+        app = make(self.make_application, application)
         self._app_runner = make_runner(app)
         try:
             await self._app_runner.setup()
@@ -236,7 +232,7 @@ class AioLiveServerTestCase(LiveServerTestCase):
     Static files come from STATIC_ROOT, as there.
 
     application: a function that makes the application to be served, as a `staticmethod`; None for
-        what `get_aio_application()` gives.
+        the one that AIO_APPLICATION_FACTORY names, or for `get_aio_application()`.
     """
 
     server_thread_class = AioLiveServerThread

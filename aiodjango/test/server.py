@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import cast
+from wsgiref.types import WSGIApplication
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -13,23 +14,31 @@ from yarl import URL
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway import Gateway
 from aiodjango.runner import DJANGO_LIMITS, AioRunner
-from aiodjango.subapp import applications
+from aiodjango.setting import load_aio_application_factory
+from aiodjango.subapp import applications, get_aio_application
 
 from .exchange import Exchanges
 
 Factory = Callable[[], web.Application]
 
+_serving: set[asyncio.Task[None]] = set()
+
 # How long (seconds) handlers that are still busy at the end have, before and after cancellation.
 GRACE = 0.1
 
 
-def make(factory: Factory) -> web.Application:
-    """Make an application."""
+def make(factory: Factory | None, wsgi: WSGIApplication | None = None) -> web.Application:
+    """Make an application.
+
+    factory: None for what the project says, by AIO_APPLICATION_FACTORY.
+    wsgi: Django's half, where the project says nothing.
+    """
     # It may call get_wsgi_application(), which sets Django up again: a test that captures log
     # records would get none from then on. (In Django 6.1 override_settings() configures logging.)
     before, settings.LOGGING_CONFIG = settings.LOGGING_CONFIG, None
     try:
-        return factory()
+        factory = factory or load_aio_application_factory()
+        return get_aio_application(wsgi) if factory is None else factory()
     finally:
         settings.LOGGING_CONFIG = before
 
@@ -67,14 +76,14 @@ class LoopServer:
     The end of a loop (as `asyncio.run()` brings it about, test runners and `async_to_sync()` too)
     cancels its tasks, and so the one that stands behind this.
 
-    make_application: called once.
+    make_application: called once; None for what the project says.
     prepare: called with the application when it has been started, before the first request.
     cookies: of the client.
     """
 
     def __init__(
         self,
-        make_application: Factory,
+        make_application: Factory | None,
         prepare: Callable[[web.Application], object],
         cookies: AbstractCookieJar,
     ) -> None:
@@ -96,6 +105,9 @@ class LoopServer:
         self._task = self.loop.create_task(
             self._serve(make_application, prepare), name="aiodjango-test-server"
         )
+        # A loop does not keep its tasks: the client may be gone before the loop ends.
+        _serving.add(self._task)
+        self._task.add_done_callback(_serving.discard)
 
     async def wait_ready(self) -> None:
         """Wait until it answers. Raises what the start of the application raises."""
@@ -115,7 +127,7 @@ class LoopServer:
         await asyncio.wait([self._task])
 
     async def _serve(
-        self, make_application: Factory, prepare: Callable[[web.Application], object]
+        self, make_application: Factory | None, prepare: Callable[[web.Application], object]
     ) -> None:
         runner = None
         try:

@@ -183,6 +183,14 @@ def test_an_aio_application_that_does_not_import(settings):
     )
 
 
+def test_an_aio_application_factory_that_is_none(settings):
+    settings.AIO_APPLICATION_FACTORY = "tests.commands.check_urls.fine"
+    (message,) = check_settings()
+    assert message.id == "aiodjango.E001"
+    assert "AIO_APPLICATION_FACTORY 'tests.commands.check_urls.fine' is a list" in message.msg
+    assert "AIO_APPLICATION_FACTORY is the dotted path of a function" in message.hint
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -37,6 +37,45 @@ def test_the_setting_names_the_application(settings):
     assert get_internal_aio_application() is good
 
 
+def test_the_setting_names_a_function_that_makes_the_application(settings):
+    settings.AIO_APPLICATION_FACTORY = f"{__name__}.factory"
+    first, second = get_internal_aio_application(), get_internal_aio_application()
+    assert isinstance(first, web.Application)
+    assert first is not second
+    settings.AIO_APPLICATION = f"{__name__}.good"
+    assert get_internal_aio_application() is good
+
+
+async def coroutine_factory():
+    return web.Application()
+
+
+def nothing():
+    return None
+
+
+def used_application():
+    return mounted_inside
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (factory, r"must be a dotted path such as 'example\.wsgi\.make_app', not <function"),
+        ("nowhere.at.all", r"'nowhere\.at\.all' could not be loaded: No module named 'nowhere'"),
+        (f"{__name__}.good", r"an application, .* only once\. Name a function without arguments"),
+        (f"{__name__}.__name__", r"is a str, not a function\. Name a function"),
+        (f"{__name__}.coroutine_factory", r"is a coroutine function\. Name a function"),
+        (f"{__name__}.nothing", r"returned None\. Name a function"),
+        (f"{__name__}.used_application", r"has been started already\. Name a function"),
+    ],
+)
+def test_a_setting_that_names_no_factory_says_what_it_names(settings, value, message):
+    settings.AIO_APPLICATION_FACTORY = value
+    with pytest.raises(ImproperlyConfigured, match=f"^AIO_APPLICATION_FACTORY .*{message}"):
+        get_internal_aio_application()
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

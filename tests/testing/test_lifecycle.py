@@ -1,6 +1,7 @@
 """When the server of an AioClient begins and ends, and what it serves."""
 
 import asyncio
+import gc
 import threading
 
 import aiohttp
@@ -65,6 +66,20 @@ def test_ends_with_the_loop_while_a_view_is_busy():
         assert await response.content.readline() == b"ready\n"
 
     asyncio.run(leave_things_open())
+    assert events.happened == ["made", "startup", "cleanup"]
+
+
+def test_ends_with_the_loop_when_the_client_is_gone():
+    events = Events()
+
+    async def leave():
+        await AioClient(application=events.make).get("/aio/headers/")
+        for _ in range(10):  # until the connection is over, too
+            await asyncio.sleep(0)
+        gc.collect()
+        assert events.happened == ["made", "startup"]
+
+    asyncio.run(leave())
     assert events.happened == ["made", "startup", "cleanup"]
 
 
