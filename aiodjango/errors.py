@@ -16,7 +16,7 @@ from .match import LiftedMatch
 from .reports import MARK, marked_parameters, reporter_filter
 from .request import LiftedRequest, django_request
 from .response import BodyUnwanted, to_aiohttp
-from .security import OriginRefused
+from .security import OriginRefused, has_short_content_type
 from .unreadable import Unreadable, as_unreadable
 
 request_logger = logging.getLogger("django.request")
@@ -83,6 +83,8 @@ def _reported(request: web.Request, error: Exception) -> LiftedRequest:
 
 async def _add_form(request: web.Request, django: LiftedRequest) -> None:
     """Show Django a form that the view has read, for its reports."""
+    if not has_short_content_type(request):
+        return
     is_form = request.content_type == "application/x-www-form-urlencoded"
     if is_form and request.content.at_eof():
         try:

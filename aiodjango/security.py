@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -33,6 +33,9 @@ MAX_HOSTS = 1024
 MAX_HOST_LENGTH = 300
 # Longer than the origin of any host (253 characters) with its scheme and port.
 MAX_ORIGIN_LENGTH = 300
+# aiohttp reads a Content-Type by the standard library's parser of mails, in a time that grows with
+# the square of the length: 8 kB keep the event loop for seconds.
+MAX_CONTENT_TYPE_LENGTH = 512
 
 
 class OriginRefused(PermissionDenied):
@@ -67,6 +70,7 @@ class Gate:
             and request.method in self._quick_methods
             and hdrs.UPGRADE not in headers
             and hdrs.TRANSFER_ENCODING not in headers
+            and hdrs.CONTENT_TYPE not in headers
             and hdrs.CONTENT_ENCODING not in headers
             and (self._security is None or not self._may_redirect(request))
         )
@@ -75,8 +79,11 @@ class Gate:
         """Return a redirection to https or the answer to a preflight; None if all is well.
 
         is_exempt: whether the view takes requests from the pages of any site.
-        Raises DisallowedHost, and OriginRefused for what another site's page may have sent.
+        Raises DisallowedHost, OriginRefused for what another site's page may have sent, and
+        BadRequest for a Content-Type that takes too long to read.
         """
+        if not has_short_content_type(request):
+            raise BadRequest("The Content-Type of the request is too long")
         if self._security is not None and self._may_redirect(request):
             redirection: HttpResponseBase | None = self._security.process_request(
                 django_request(request)
@@ -152,6 +159,11 @@ class Gate:
             return False
         hosts = self._csrf.allowed_origin_subdomains.get(parsed.scheme, ())
         return any(is_same_domain(parsed.netloc, host) for host in hosts)
+
+
+def has_short_content_type(request: web.Request) -> bool:
+    """Whether the Content-Type of a request, if any, may be read on the event loop."""
+    return len(request.headers.get(hdrs.CONTENT_TYPE, "")) <= MAX_CONTENT_TYPE_LENGTH
 
 
 def _security_middleware() -> Any:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from aiohttp import ClientError, MultipartReader, StreamReader, WSMsgType, web
+from django.http import Http404
 from django.urls import path
 
 from tests.files.test_requests import UNREADABLE_DATES
@@ -35,6 +36,25 @@ async def test_an_unreadable_date_is_no_condition(aiohttp_client, tmp_path, head
         async with client.get("/sends/", headers=headers) as response:
             assert await response.text() == "the file"
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_content_type_that_takes_long_to_read_is_a_400(aiohttp_client, caplog, method):
+    """It is not read at all, the page of the error included."""
+
+    async def view(request):
+        return web.Response(text=request.content_type)
+
+    async def missing(request):
+        raise Http404
+
+    client = await aiohttp_client(lifted(path("x/", view), path("missing/", missing)))
+    for length, status in [(512, 200), (513, 400), (8000, 400)]:
+        headers = {"Content-Type": "text/plain" + ";" * (length - len("text/plain"))}
+        async with client.request(method, "/x/", headers=headers) as response:
+            assert response.status == status
+    assert (await client.request(method, "/missing/", headers=headers)).status == 400
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
 # ---- Bodies ----
