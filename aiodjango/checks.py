@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from . import middleware
 from .broadcast.checks import check_broadcast
-from .database import orm_thread_count
+from .database import orm_thread_count, transaction_timeout
 from .decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
@@ -119,7 +119,7 @@ def _aio_application() -> Iterator[CheckMessage]:
 
 
 def _numbers() -> Iterator[CheckMessage]:
-    for read_setting in (orm_thread_count, watch_interval):
+    for read_setting in (orm_thread_count, transaction_timeout, watch_interval):
         try:
             read_setting()
         except ImproperlyConfigured as error:

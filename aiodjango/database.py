@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
+from math import inf
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_THREADS = 8
+DEFAULT_TRANSACTION_TIMEOUT = 10  # seconds
 
 _work: contextvars.ContextVar[Work] = contextvars.ContextVar("aiodjango.work")
 
@@ -42,6 +44,21 @@ def orm_thread_count() -> int:
             "threads, with a database connection each, run the ORM for coroutine views."
         )
     return count
+
+
+def transaction_timeout() -> float:
+    """Return the setting AIO_TRANSACTION_TIMEOUT, in seconds.
+
+    Raises ImproperlyConfigured where it is invalid.
+    """
+    timeout = getattr(settings, "AIO_TRANSACTION_TIMEOUT", DEFAULT_TRANSACTION_TIMEOUT)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < inf:
+        raise ImproperlyConfigured(
+            "AIO_TRANSACTION_TIMEOUT must be a number of seconds greater than 0, not "
+            f"{timeout!r}: how long a WebSocket or a background task may keep a transaction open, "
+            "or a database session that it has changed, without a database call."
+        )
+    return timeout
 
 
 async def run_in_django(func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,7 +84,7 @@ async def run_in_django(func: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
     work = _work.get(None)
     if work is not None:
         return await _call(work, func, *args, **kwargs)
-    work = Work()
+    work = Work(None, func)
     try:
         return await _call(work, func, *args, **kwargs)
     finally:
@@ -82,7 +99,7 @@ async def django_context() -> AsyncIterator[None]:
     awaited inside uses the ORM threads, and so do tasks that are started inside, even after its
     end. Each block is a piece of work of its own, which keeps to one thread until it pauses.
     """
-    work = Work()
+    work = Work(None, f"django_context() in {_task_name()}")
     work_token = _work.set(work)
     token = SyncToAsync.thread_sensitive_context.set(_CONTEXT)
     try:
@@ -96,16 +113,23 @@ async def django_context() -> AsyncIterator[None]:
             pass  # left in another context, as fixtures are: the one entered is gone
 
 
-def begin_work(request: web.BaseRequest) -> Work:
+def begin_work(request: web.BaseRequest, view: Callable[..., Any]) -> Work:
     """Give the ORM threads to the handler of a request, from within its task.
 
     Its end has to be told by `Work.end()`. All this costs next to nothing until the database is
     used. What the handler starts inherits it, and goes on to be served after that end.
     """
-    work = Work(request)
+    work = Work(request, view)
     _work.set(work)
     SyncToAsync.thread_sensitive_context.set(_CONTEXT)
     return work
+
+
+def _task_name() -> str:
+    """What runs in the current task."""
+    task = asyncio.current_task()
+    coroutine = task.get_coro() if task else None
+    return getattr(coroutine, "__qualname__", "a task")
 
 
 @contextlib.contextmanager
@@ -206,7 +230,7 @@ def _run(
     return context.run(run)
 
 
-_THREADS = OrmThreads(orm_thread_count)
+_THREADS = OrmThreads(orm_thread_count, transaction_timeout)
 _EXECUTOR = _OrmExecutor()
 # One context for all, entered once and never left: work may outlive the view that began it.
 _CONTEXT = ThreadSensitiveContext(executor=_EXECUTOR)

@@ -2,7 +2,9 @@
 
 A piece of work is what belongs together: a request, a block of `django_context()`, the calls that
 a WebSocket makes between two pauses. Its calls run in one thread, in their order. Since most work
-waits for something else most of the time, a thread serves several pieces at once.
+waits for something else most of the time, a thread serves several pieces at once, as long as they
+leave the session of the database as it is. One that has a transaction open, or has changed the
+session, is the holder of the thread: it has the thread and its connections for itself.
 """
 
 import asyncio
@@ -13,11 +15,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from django.db import Error as DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
 
 from .caches import close_thread_caches, has_thread_caches
 from .exits import exit_as_error
@@ -30,8 +34,6 @@ logger = logging.getLogger("aiodjango.database")
 PAUSE = 0.2
 # Caches of a thread that has been idle for so long are closed.
 CACHE_PAUSE = 5.0
-# A transaction whose work has ended is rolled back when nothing has used it for so long.
-TRANSACTION_LIMIT = 1.0
 # A thread that was not idle for so long, and has connections past their age, gets no new work …
 BUSY_LIMIT = 1.0
 # … and if it is not idle after so long either, they are closed between two calls.
@@ -42,6 +44,7 @@ class Work:
     """A piece of work, and where it stands.
 
     request: that it answers. None for work that may pause for long: nothing tells when it's over.
+    source: the view, or what else to call the work in the log.
     """
 
     # As class attributes these cost nothing in the many pieces of work that use no database.
@@ -51,9 +54,22 @@ class Work:
     last_call = 0.0
     has_ended = False
     cursors: "tuple[weakref.ref[Any], ...]" = ()  # that are read in parts
+    # What its next call is to be told: that its transaction or its session is gone.
+    loss: str | None = None
+    # Closed connections whose atomic blocks it has not left yet.
+    blocks: Sequence[BaseDatabaseWrapper] = ()
 
-    def __init__(self, request: web.BaseRequest | None = None) -> None:
+    def __init__(self, request: web.BaseRequest | None, source: Callable[..., Any] | str) -> None:
         self.request = request
+        self._source = source
+
+    @property
+    def name(self) -> str:
+        """What it is, for the log."""
+        source = self._source
+        if isinstance(source, str):
+            return source
+        return f"{source.__module__}.{getattr(source, '__qualname__', source)}"
 
     def end(self) -> None:
         """Say that it's over; what goes on in background tasks is still served."""
@@ -142,12 +158,25 @@ class Shared:
 
 
 class OrmThread:
-    """A thread with its connections, its queue and the work that counts on them."""
+    """A thread with its connections, its queue and the work that counts on them.
 
-    def __init__(self, shared: Shared, name: str) -> None:
+    move: gives a call to another thread without a holder; returns whether there is one.
+    holder_timeout: how long a holder whose end is not in sight may make no call, in seconds.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        name: str,
+        move: "Callable[[Call, OrmThread], bool]",
+        holder_timeout: float,
+    ) -> None:
         self._shared = shared
         self.name = name
-        self.queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._move = move
+        self._holder_timeout = holder_timeout
+        # Of calls; of work that has ended as holder; at last None.
+        self.queue: queue.SimpleQueue[Call | Work | None] = queue.SimpleQueue()
         # Guarded by the shared lock:
         self.works: set[Work] = set()
         self.outstanding = 0  # calls
@@ -155,9 +184,10 @@ class OrmThread:
         self.is_gone = False
         # Written in the thread alone:
         self.connections: Connections
-        self.holder: Work | None = None  # whose transaction is open between two calls
+        self.holder: Work | None = None
+        self._holds_until_end = False  # for what it did before its end
         self.busy_since = 0.0
-        self._held: deque[Call] = deque()  # of other work, until that transaction ends
+        self._held: deque[Call] = deque()  # of other work, while there is a holder
         self._current: Work | None = None
         self._is_tidy = True
         self._next_look = 0.0
@@ -183,7 +213,9 @@ class OrmThread:
         """Let work go that is over, unless something of it goes on."""
         with self._shared.lock:
             work.has_ended = True
-            if not work.outstanding and work is not self.holder and not work.is_reading():
+            if work is self.holder:
+                self.queue.put(work)
+            elif not work.outstanding and not work.is_reading():
                 self.works.discard(work)
 
     # --- In the thread ---------------------------------------------------------------------
@@ -201,18 +233,20 @@ class OrmThread:
             if self._held and self.holder is None:
                 return self._held.popleft()
             try:
-                call = self.queue.get(timeout=None if self._is_tidy else PAUSE)
+                item = self.queue.get(timeout=None if self._is_tidy else PAUSE)
             except queue.Empty:
                 self._look()
                 continue
-            if self.holder is None or (call is not None and call.work is self.holder):
-                return call
-            if call is None:
-                self._roll_back(self.holder)
+            if isinstance(item, Work):
+                self._release_if_over()
+            elif self.holder is None or (item is not None and item.work is self.holder):
+                return item
+            elif item is None:
+                self._release(self.holder, "the ORM threads were closed")
                 self.queue.put(None)  # behind those that are held
-                continue
-            self._held.append(call)
-            self._look_again()
+            elif not self._move(item, self):
+                self._held.append(item)
+                self._look_again()
 
     def _perform(self, call: Call) -> None:
         self._is_tidy = False
@@ -221,27 +255,56 @@ class OrmThread:
         elif call.checks and self.holder is None:
             self._upkeep(self.connections.close_broken)
         work = self._current = call.work
+        had_ended = work.has_ended
         result: Any = None
         error: BaseException | None = None
         if not call.future.cancelled():
             try:
-                result = call.function()
+                result = self._call(work, call.function)
             except BaseException as raised:
                 # A StopIteration would end the coroutine that awaits it.
                 is_plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
                 error = raised if is_plain else exit_as_error(raised)
             if isinstance(error, DatabaseError):
                 self._upkeep(self.connections.close_broken)
-            self.holder = work if self.connections.in_transaction() else None
+            self._find_holder(work, had_ended, error)
         self._current = None
         with self._shared.lock:
             work.last_call = self._last_call = time.monotonic()
             work.outstanding -= 1
             self.outstanding -= 1
+        if self.holder is not None:
+            self._release_if_over()
         call.reports.add(call.future, result, error)
         # An error holds this frame by its traceback: let it not hold the error.
         del result, error
         self._look_again()
+
+    def _call(self, work: Work, function: Callable[[], Any]) -> Any:
+        if work.loss is None:
+            return function()
+        loss, cause = work.loss, None
+        if work.blocks:
+            # Until it has left its atomic blocks, its calls see the closed connections only.
+            try:
+                self.connections.call_with(work.blocks, function)
+            except Exception as error:
+                cause = error
+            work.blocks = [block for block in work.blocks if block.in_atomic_block]
+        if not work.blocks:
+            work.loss = None
+        raise TransactionManagementError(loss) from cause
+
+    def _find_holder(self, work: Work, had_ended: bool, error: BaseException | None) -> None:
+        is_changed = self.connections.are_changed()
+        if not is_changed and not self.connections.in_transaction():
+            self.holder = None
+            return
+        if self.holder is not work:
+            self._holds_until_end = not had_ended
+        self.holder = work
+        if is_changed and isinstance(error, DatabaseError) and self.connections.are_broken():
+            self._release(work, "its connection broke")
 
     def _note_cursor(self, cursor: Any) -> None:
         work = self._current
@@ -268,19 +331,24 @@ class OrmThread:
                 if work is not holder and work.is_paused():
                     self.works.discard(work)
             is_idle = not self.works
+            is_read = any(work.is_reading() for work in self.works)
             is_left = (
                 holder is not None
-                and holder.has_ended
                 and not holder.outstanding
-                and now - holder.last_call >= TRANSACTION_LIMIT
+                and holder.is_open_ended()
+                and now - holder.last_call >= self._holder_timeout
             )
+        if not is_read:
+            self._upkeep(self.connections.close_retired)
         if holder is not None and is_left:
-            self._roll_back(holder)
+            self._release(holder, f"no database call for {self._holder_timeout:g} seconds")
         elif is_idle:
             self._close_obsolete()
             self._is_tidy = self._close_caches(now)
         elif self.connections.is_overdue():
             self._seek_idleness(now)
+        if self._held and self.holder is not None:
+            self._held = deque(call for call in self._held if not self._move(call, self))
 
     def _seek_idleness(self, now: float) -> None:
         # Others may wait for a connection that is borrowed from a pool.
@@ -313,11 +381,36 @@ class OrmThread:
         self._upkeep(self.connections.close_obsolete)
         self.busy_since = time.monotonic()
 
-    def _roll_back(self, holder: Work) -> None:
-        logger.error("A transaction was left open by work that has ended; it is rolled back.")
-        self._upkeep(self.connections.roll_back)
-        self.holder = None
+    def _release_if_over(self) -> None:
+        """Let a holder go that changed the session and has ended."""
+        holder = self.holder
+        if (
+            holder is not None
+            and holder.has_ended
+            and self._holds_until_end
+            and not holder.outstanding
+            and not self.connections.in_transaction()
+        ):
+            self._release(holder)
+
+    def _release(self, holder: Work, reason: str = "") -> None:
+        """Give the thread to other work, with new connections.
+
+        reason: where it is not for the end of the holder.
+        """
+        if self.connections.in_transaction():
+            level, what = logging.ERROR, "Rolled back the transaction that %s left open: %s."
+        else:
+            level, what = logging.WARNING, "Closed the database session that %s had changed: %s."
+        if reason:
+            logger.log(level, what, holder.name, reason)
+        loss = what % (holder.name, reason or "it has ended; a task that it started goes on")
         with self._shared.lock:
+            is_read = any(work is not holder and work.is_reading() for work in self.works)
+        blocks = self.connections.renew(is_read=is_read)
+        with self._shared.lock:
+            self.holder = None
+            holder.loss, holder.blocks = loss, blocks
             self.works.discard(holder)
 
     def _upkeep(self, step: Callable[[], None]) -> None:

@@ -24,12 +24,14 @@ class OrmThreads:
     """The ORM threads of the process, started as they are needed.
 
     count: tells how many at most, at the first call.
+    holder_timeout: tells how long a holder whose end is not in sight may make no call, in seconds.
 
     All event loops of the process use them; as a rule there is one.
     """
 
-    def __init__(self, count: Callable[[], int]) -> None:
+    def __init__(self, count: Callable[[], int], holder_timeout: Callable[[], float]) -> None:
         self._count = count
+        self._holder_timeout = holder_timeout
         self._shared = Shared()
         self._threads: list[OrmThread] = []
         self._reports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Reports] = (
@@ -38,8 +40,10 @@ class OrmThreads:
         self._is_prepared = False
 
     def _prepare(self) -> None:
+        timeout = self._holder_timeout()
         self._threads = [
-            OrmThread(self._shared, f"aiodjango-orm-{n}") for n in range(self._count())
+            OrmThread(self._shared, f"aiodjango-orm-{n}", self._move, timeout)
+            for n in range(self._count())
         ]
         prepare_for_forks()
         share_caches()
@@ -72,7 +76,8 @@ class OrmThreads:
         with self._shared.lock:
             thread = work.thread
             if thread is None or work not in thread.works or self._may_move(work, thread):
-                thread = self._bind(work, call)
+                thread = self._started(self._choose(work.thread))
+                self._bind(work, call, thread)
             elif not work.outstanding and work.is_open_ended():
                 call.checks = True
             work.outstanding += 1
@@ -83,12 +88,15 @@ class OrmThreads:
 
     def _may_move(self, work: Work, thread: OrmThread) -> bool:
         """Whether work that counts in a thread may go on in another one, if that is busy."""
-        return thread.is_gone or (
-            thread.outstanding > 0 and work is not thread.holder and work.is_paused()
-        )
+        if thread.is_gone:
+            return True
+        if work is thread.holder:
+            return False
+        if thread.holder is not None:
+            return not work.outstanding and not work.is_reading()
+        return thread.outstanding > 0 and work.is_paused()
 
-    def _bind(self, work: Work, call: Call) -> OrmThread:
-        thread = self._started(self._choose(work.thread))
+    def _bind(self, work: Work, call: Call, thread: OrmThread) -> None:
         if work.thread is not None:
             work.thread.works.discard(work)
         if thread.works:
@@ -99,7 +107,6 @@ class OrmThreads:
                 self._shared.draining = None
         thread.works.add(work)
         work.thread = thread
-        return thread
 
     def _choose(self, home: OrmThread | None) -> OrmThread:
         """The thread that has least to do, rather one that has been used already."""
@@ -133,6 +140,23 @@ class OrmThreads:
                 logger.warning("Can't start an ORM thread: %d go on", len(started))
                 return min(started, key=lambda other: other.outstanding)
         return thread
+
+    # --- In a thread -----------------------------------------------------------------------
+
+    def _move(self, call: Call, thread: OrmThread) -> bool:
+        """Give a call to a thread without a holder; returns whether there is one."""
+        work = call.work
+        with self._shared.lock:
+            if thread.is_gone or work.outstanding > 1 or work.is_reading():
+                return False
+            other = self._started(self._choose(None))
+            if other.holder is not None:
+                return False
+            thread.outstanding -= 1
+            self._bind(work, call, other)
+            other.outstanding += 1
+            other.queue.put(call)
+        return True
 
     # --- Anywhere --------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
         match: LiftedMatch = request.match_info  # type: ignore[assignment]
         match.headers = headers
         match.listeners.append(_LISTENER)
-        work = begin_work(request)
+        work = begin_work(request, handler)
         before = None
         try:
             if cors is not None:

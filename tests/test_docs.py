@@ -15,7 +15,7 @@ import aiodjango.test
 import pytest_aiodjango
 from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
-from aiodjango.database import orm_thread_count
+from aiodjango.database import orm_thread_count, transaction_timeout
 from aiodjango.gateway import Gateway
 from aiodjango.setting import load_aio_application, load_aio_application_factory
 from aiodjango.watch import watch_interval
@@ -170,6 +170,7 @@ def test_every_setting_is_documented_with_its_default(settings):
         "AIO_APPLICATION_FACTORY": load_aio_application_factory(),
         "AIO_BROADCAST": configuration()["BACKEND"],
         "AIO_ORM_THREADS": orm_thread_count(),
+        "AIO_TRANSACTION_TIMEOUT": transaction_timeout(),
         "AIO_WATCH_INTERVAL": watch_interval(),
     }
     assert not any(hasattr(settings, name) for name in defaults)

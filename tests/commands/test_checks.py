@@ -212,6 +212,7 @@ def test_an_aio_application_that_is_none(settings, value, text):
     ("name", "rule"),
     [
         ("AIO_ORM_THREADS", "must be a whole number of at least 1, not 0"),
+        ("AIO_TRANSACTION_TIMEOUT", "must be a number of seconds greater than 0, not 0"),
         ("AIO_WATCH_INTERVAL", "must be a number of seconds greater than 0, not 0"),
     ],
 )

@@ -294,7 +294,9 @@ class TestThreads:
         async with django_context():
             await run_in_django(begin)
             assert await asyncio.to_thread(close_orm_threads, DEADLINE)
-            assert "left open" in caplog.text
+            assert "left open: the ORM threads were closed" in caplog.text
+            with pytest.raises(transaction.TransactionManagementError, match="Rolled back"):
+                await run_in_django(transaction.get_autocommit)
             assert await run_in_django(transaction.get_autocommit)
 
     async def test_upkeep_that_fails_is_logged(self, caplog, transactional_db):

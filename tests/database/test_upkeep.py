@@ -134,18 +134,18 @@ def test_transactions_left_open_are_rolled_back(connection, upkeep):
     connection.cursor().execute("CREATE TABLE rolled_back (number integer)")
     transaction.atomic().__enter__()
     connection.cursor().execute("INSERT INTO rolled_back VALUES (1)")
-    upkeep.roll_back()
+    upkeep.renew(is_read=False)
     assert not upkeep.in_transaction()
     assert query(connections["default"], "SELECT count(*) FROM rolled_back") == 0
     transaction.atomic().__enter__()
     assert upkeep.in_transaction()  # the new connection is known as well
-    upkeep.roll_back()
+    upkeep.renew(is_read=False)
     connections["default"].cursor().execute("DROP TABLE rolled_back")
 
 
 def test_a_connection_without_a_transaction_has_nothing_to_roll_back(connection, upkeep):
     pid = query(connection)
-    upkeep.roll_back()
+    upkeep.renew(is_read=False)
     assert query(connections["default"]) == pid
 
 
@@ -172,8 +172,9 @@ def test_cursors_that_are_read_in_parts_are_noted(connection, upkeep, cursors):
 
 
 def test_a_process_without_open_connections_has_nothing_to_do(connection, upkeep):
-    for step in ("close_broken", "close_obsolete", "roll_back"):
+    for step in ("close_broken", "close_obsolete", "close_retired"):
         getattr(upkeep, step)()
+    assert upkeep.renew(is_read=False) == []
     assert connection.connection is None
     assert not upkeep.in_transaction()
     assert not upkeep.is_pooled()

@@ -1,6 +1,16 @@
 import threading
 
+from django.conf import settings
 from django.db import models
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
+
+
+@receiver(connection_created)
+def set_up_session(connection, **kwargs):
+    if value := getattr(settings, "TEST_SESSION_SETTING", None):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('app.site', %s, false)", [value])
 
 
 class Book(models.Model):

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import IntegerField
 from django.db.models.expressions import RawSQL
 
-from aiodjango import run_in_django
+from aiodjango import django_context, run_in_django
 
 from .models import Book
 
@@ -35,11 +35,37 @@ def create_and_fail(title):
         raise ValueError("as the test asked")
 
 
+def rows(sql, *values):
+    """Execute a statement by a cursor; returns its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def call_procedure(name):
+    with connection.cursor() as cursor:
+        cursor.callproc(name)
+
+
+def copy(sql):
+    with connection.cursor() as cursor, cursor.copy(sql):
+        pass
+
+
+def execute_without_django(sql):
+    connection.ensure_connection()
+    connection.connection.execute(sql)
+
+
+async def perform_steps(doing, steps):
+    return [await doing.perform(*step) for step in steps]
+
+
 class Steps:
     """The steps of one view; what they leave open is kept between them."""
 
     async def perform(self, name, *arguments):
-        return await getattr(self, name)(*arguments)
+        return await getattr(self, "try_" if name == "try" else name)(*arguments)
 
     # --- Queries: each says in which thread it ran, over which connection ---
 
@@ -99,6 +125,52 @@ class Steps:
             await sync_to_async(query)()
         except Exception as error:
             return type(error).__name__
+
+    # --- The session ---
+
+    async def sql(self, sql, *values):
+        return await sync_to_async(rows)(sql, *values)
+
+    async def sql_in_django(self, sql, *values):
+        return await run_in_django(rows, sql, *values)
+
+    async def sql_in_context(self, *statements):
+        async with django_context():
+            return [await sync_to_async(rows)(*statement) for statement in statements]
+
+    async def try_sql(self, sql, *values):
+        """The rows, or the error."""
+        try:
+            return await self.sql(sql, *values)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def try_(self, name):
+        try:
+            return await self.perform(name)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def call_procedure(self, name):
+        await sync_to_async(call_procedure)(name)
+
+    async def copy(self, sql):
+        await sync_to_async(copy)(sql)
+
+    async def without_django(self, sql):
+        await sync_to_async(execute_without_django)(sql)
+
+    async def set_autocommit(self, autocommit):
+        await sync_to_async(transaction.set_autocommit)(autocommit)
+
+    async def close(self):
+        await sync_to_async(lambda: connection.close())()
+
+    async def later(self, name, *steps):
+        """Do the steps in a task that outlives the view."""
+        from .views import tasks
+
+        tasks[name] = asyncio.create_task(perform_steps(self, steps))
 
     # --- What stays open ---
 
