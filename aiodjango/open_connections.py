@@ -58,12 +58,23 @@ OPEN_CONNECTIONS: web.AppKey[OpenConnections] = web.AppKey(
 )
 
 
+def close_open_connections(app: web.Application) -> None:
+    """Have an application close at its shutdown what its views have open, unless it does already.
+
+    For an application that has only the routes of coroutine views.
+    """
+    if OPEN_CONNECTIONS not in app and not app.pre_frozen:
+        connections = app[OPEN_CONNECTIONS] = OpenConnections()
+        app.on_shutdown.append(connections.shutdown)
+
+
 def note_open(request: web.Request, response: web.StreamResponse) -> None:
-    """Note what a view has begun to send, for the applications of ours that it belongs to."""
-    for app in request.match_info.apps:
+    """Note what a view has begun to send, for the innermost application that closes it."""
+    for app in reversed(request.match_info.apps):
         connections = app.get(OPEN_CONNECTIONS)
         if connections is not None:
             connections.add(response)
+            return
 
 
 async def _close(websocket: web.WebSocketResponse) -> None:

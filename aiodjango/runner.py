@@ -2,15 +2,21 @@
 
 import asyncio
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
 from .decoding import DecodedBody
+from .open_connections import close_open_connections
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.
 IDLE_GRACE = 0.5
+# How much, in bytes, of a connection's first line is looked at.
+MAX_FIRST_LINE = 65536
+# What ends a request line that is not of HTTP/1.0 or HTTP/1.1.
+_OTHER_PROTOCOL = re.compile(rb"\s(?!HTTP/1\.[01]\s*$)[A-Za-z]+/\d+\.\d+\s*$")
 # The limits of Django's own servers, which are those of Python's wsgiref, in bytes.
 DJANGO_LIMITS = {"max_line_size": 65536, "max_field_size": 65536}
 
@@ -22,7 +28,7 @@ class AioRunner(web.AppRunner):
 
     app: the application, not yet started.
     max_line_size: the longest request target, in bytes; 400 above.
-    max_field_size: the longest header, name and value, in bytes; 400 above.
+    max_field_size: the longest value of a header, in bytes; 400 above.
     max_headers: the largest number of headers; 400 above.
     shutdown_timeout: how long handlers may take to finish at shutdown, in seconds.
     idle_grace: how long at shutdown idle connections are kept after the last one was accepted, in
@@ -57,10 +63,17 @@ class AioRunner(web.AppRunner):
 
     async def setup(self) -> None:
         """Start the application."""
+        close_open_connections(self.app)
         await super().setup()
-        server = self.server
-        if server is not None:
-            server.request_factory = _decoding(server.request_factory)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        # The options that aiohttp has put together are not to be had otherwise.
+        return _Server(
+            server.request_handler,
+            request_factory=_decoding(server.request_factory),
+            **server._kwargs,
+        )
 
     async def cleanup(self) -> None:
         """Stop accepting, let requests that are on their way arrive, and end the application."""
@@ -71,6 +84,30 @@ class AioRunner(web.AppRunner):
             # aiohttp closes idle connections first.
             await asyncio.sleep(self._idle_grace)
         await super().cleanup()
+
+
+class _Server(web.Server):
+    """Makes connections of our own kind."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    """Refuses other protocols, of which aiohttp's parser in C takes some for versions of HTTP."""
+
+    # The first line, until it is complete. Proxies send no other protocol after HTTP.
+    _line: bytes | None = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._line is not None:
+            line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
+            self._line = None if end or len(line) > MAX_FIRST_LINE else line
+            if end and _OTHER_PROTOCOL.search(line):
+                data = (
+                    b"\0"  # which the parser answers and logs as it does other malformed requests
+                )
+        super().data_received(data)
 
 
 def _decoding(make_request: Callable[..., Any]) -> Callable[..., Any]:

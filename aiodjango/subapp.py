@@ -17,7 +17,7 @@ from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
 from .forks import prepare_for_forks
-from .open_connections import OPEN_CONNECTIONS, OpenConnections
+from .open_connections import close_open_connections
 from .routes import LiftedResource, RouteTable
 from .templates import guard_templates
 
@@ -149,11 +149,10 @@ def lifted_routes(app: web.Application) -> list[LiftedResource]:
 
 def _add_life(app: web.Application) -> None:
     """Start and end with an application what its coroutine views need."""
-    open_connections = app[OPEN_CONNECTIONS] = OpenConnections()
     app.cleanup_ctx.append(broadcasts.running)
     app.cleanup_ctx.append(watch_loop)
     app.on_shutdown.append(broadcasts.shutdown)
-    app.on_shutdown.append(open_connections.shutdown)
+    close_open_connections(app)
 
 
 def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
