@@ -24,7 +24,7 @@ WARNINGS = ["-Wdefault::ResourceWarning", "-Wignore::ResourceWarning:gunicorn.ar
 PROJECT = "tests.deploy.project"
 
 
-def gunicorn(*options: str, worker: str = "aiohttp.GunicornWebWorker") -> list[str]:
+def gunicorn(*options: str, worker: str = "aiodjango.worker.GunicornWorker") -> list[str]:
     """The command for gunicorn with aiohttp's worker, less the address.
 
     What is to end before the grace time is over ends before a test's deadline.

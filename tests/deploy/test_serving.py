@@ -14,7 +14,8 @@ COMMANDS = {
     "one worker": [*gunicorn("--workers=1"), "--bind=fd://{fd}"],
     "two workers": [*gunicorn("--workers=2"), "--bind=fd://{fd}"],
     "preload": [*gunicorn("--workers=2", "--preload"), "--bind=fd://{fd}"],
-    "uvloop": [*gunicorn(worker="aiohttp.GunicornUVLoopWebWorker"), "--bind=fd://{fd}"],
+    "uvloop": [*gunicorn(worker="aiodjango.worker.GunicornUVLoopWorker"), "--bind=fd://{fd}"],
+    "aiohttp's worker": [*gunicorn(worker="aiohttp.GunicornWebWorker"), "--bind=fd://{fd}"],
     "unix socket": gunicorn(),
     "run_app": ["-m", f"{PROJECT}.run_app", "{fd}"],
 }

@@ -12,10 +12,11 @@ GUNICORN = [*gunicorn("--workers=2"), "--bind=fd://{fd}"]
 COMMANDS = {
     "gunicorn": GUNICORN,
     "preload": [*GUNICORN, "--preload"],
-    "uvloop": [*gunicorn(worker="aiohttp.GunicornUVLoopWebWorker"), "--bind=fd://{fd}"],
+    "uvloop": [*gunicorn(worker="aiodjango.worker.GunicornUVLoopWorker"), "--bind=fd://{fd}"],
+    "aiohttp's worker": [*gunicorn(worker="aiohttp.GunicornWebWorker"), "--bind=fd://{fd}"],
     "run_app": ["-m", f"{PROJECT}.run_app", "{fd}"],
 }
-WORKERS = {"gunicorn": 2, "preload": 2, "uvloop": 1, "run_app": 1}
+WORKERS = {"gunicorn": 2, "preload": 2, "uvloop": 1, "aiohttp's worker": 1, "run_app": 1}
 
 
 @pytest.fixture(params=COMMANDS)
