@@ -12,6 +12,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from .blocked import watch_loop
 from .broadcast import process as broadcasts
 from .caches import share_caches
+from .database import orm_thread_count, transaction_timeout
 from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
@@ -20,6 +21,7 @@ from .forks import prepare_for_forks
 from .open_connections import close_open_connections
 from .routes import LiftedResource, RouteTable
 from .templates import guard_templates
+from .watch import watch_interval
 
 
 def get_aio_application(
@@ -167,6 +169,8 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
+    for read_setting in (orm_thread_count, transaction_timeout, watch_interval):
+        read_setting()  # it raises ImproperlyConfigured where it is invalid
     guard_templates()
     prepare_for_forks()
     share_caches()

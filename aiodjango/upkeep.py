@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .attributes import Attributes
 from .cursors import has_open_transaction, watch_cursors
 
 logger = logging.getLogger("aiodjango.database")
@@ -34,6 +35,7 @@ class Connections:
         self._changed: set[BaseDatabaseWrapper] = set()
         self._retired: list[BaseDatabaseWrapper] = []  # to be closed
         self._manual: list[BaseDatabaseWrapper] = []  # without autocommit by the settings
+        self._foreign: dict[BaseDatabaseWrapper, Attributes] = {}  # of backends not Django's own
         for alias in connections:
             try:
                 self._adopt(alias)
@@ -49,6 +51,9 @@ class Connections:
         # There's no other sign that a cursor stays open between two calls.
         chunked_cursor = connection.chunked_cursor
         connect, close = connection.connect, connection.close
+        attributes = Attributes(connection)
+        if attributes.is_foreign:
+            self._foreign[connection] = attributes
 
         def noted_chunked_cursor() -> Any:
             cursor = chunked_cursor()
@@ -56,7 +61,7 @@ class Connections:
             return cursor
 
         def noted_connect() -> None:
-            connect()
+            attributes.accept_changes_of(connect)
             # What Django and the receivers of connection_created did belongs to each session.
             self._changed.discard(connection)
 
@@ -77,6 +82,9 @@ class Connections:
             self._changed.update(
                 c for c in self._open(self._manual) if has_open_transaction(c.connection)
             )
+        for connection, attributes in self._foreign.items():
+            if attributes.are_changed():
+                self._changed.add(connection)
         return bool(self._changed)
 
     def are_broken(self) -> bool:
@@ -147,6 +155,7 @@ class Connections:
             # the attributes that were set on it, and may be opened where Django would refuse to:
             # to it, the atomic block goes on.
             self._known.remove(connection)
+            self._foreign.pop(connection, None)
             del connections[connection.alias]
             self._adopt(connection.alias)
         blocks = [connection for connection in used if connection.in_atomic_block]

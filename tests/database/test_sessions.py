@@ -226,6 +226,54 @@ async def test_what_connection_created_does_is_in_every_session(connect):
     ], first_step
 
 
+@pytest.mark.parametrize("connect_first", [False, True])
+async def test_a_tenant_that_the_connection_keeps(connect, connect_first):
+    """Without a statement: until the next query it is an attribute of Django's connection."""
+    client = await connect({"ENGINE": "tests.database.project.tenants"}, AIO_ORM_THREADS=1)
+    if connect_first:
+        before, after = await client.steps("backend", "backend")
+        assert before == after
+        assert (await client.steps("backend"))[0] == before
+    steps = ("set_tenant", "own"), ("set", "tenant"), ("pause", PAUSE * 3), ("sql", TENANT)
+    first = asyncio.create_task(client.steps(*steps))
+    await client.steps(("wait", "tenant"))
+    others = await client.many(3, ("sql", TENANT))
+    assert (await first)[3] == [["own"]]
+    assert all(answer[0][0][0] in (None, "") for answer in others)
+
+
+async def test_a_client_that_leaves_leaves_no_session(connect):
+    client = await connect(AIO_ORM_THREADS=1)
+    for last in (("slow_query", 0.5), ("pause", 0.5)):
+        steps = ("sql", SET, "own"), ("set", str(last)), last
+        leaving = asyncio.create_task(client.steps(*steps))
+        await client.steps(("wait", str(last)))
+        leaving.cancel()
+        async with asyncio.timeout(DEADLINE):
+            ((others,),) = (await client.steps(("sql", TENANT)))[0]
+        assert others in (None, "")
+
+
+async def test_a_statement_that_counts_gives_a_connection_of_its_own(connect, postgres):
+    """What to do where a change can't be seen."""
+    postgres.query(
+        "CREATE OR REPLACE FUNCTION hidden() RETURNS text LANGUAGE sql"
+        " AS $$ SELECT set_config('app.tenant', 'own', false) $$"
+    )
+    client = await connect(AIO_ORM_THREADS=1)
+    asked = ("sql", "RESET app.anything"), ("sql", "SELECT hidden()"), ("sql", TENANT)
+    assert (await client.steps(*asked))[-1] == [["own"]]
+    ((others,),) = (await client.steps(("sql", TENANT)))[0]
+    assert others in (None, "")
+
+
+async def test_without_autocommit_a_connection_is_not_shared(connect):
+    client = await connect({"AUTOCOMMIT": False}, AIO_ORM_THREADS=1)
+    answers = await client.many(5, ("create", "withdrawn"), ("pause", 0.01), "aget")
+    assert len({answer[2]["backend"] for answer in answers}) == 5
+    assert "withdrawn" not in (await client.steps("titles"))[0]
+
+
 class TestWithoutEnd:
     """WebSockets and tasks, which may go on for ever."""
 

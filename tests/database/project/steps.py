@@ -160,6 +160,9 @@ class Steps:
     async def without_django(self, sql):
         await sync_to_async(execute_without_django)(sql)
 
+    async def set_tenant(self, tenant):
+        await run_in_django(lambda: connection.set_tenant(tenant))
+
     async def set_autocommit(self, autocommit):
         await sync_to_async(transaction.set_autocommit)(autocommit)
 
