@@ -1,5 +1,6 @@
 # make demo      the example site at http://127.0.0.1:8000/
-# make test      the whole test suite
+# make test      the whole test suite (some six minutes on two free cores)
+# make test-quick  its quick part: no browser, no other servers (under two minutes)
 # make check     ruff, mypy
 # make docs      the documentation, into docs/_build/html
 # make coverage  the suite once more, counting the package's lines and branches
@@ -23,15 +24,19 @@ ADDRESS := 127.0.0.1:8000
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(DJANGO)
 
-.PHONY: demo test check coverage docs bench clean
+.PHONY: demo test test-quick check coverage docs bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python manage.py demo
-	@exec $(BIN)/python manage.py runserver $(ADDRESS)
+	@trap : INT; $(BIN)/python manage.py runserver $(ADDRESS) || { \
+		echo "If that port is in use, choose another one: make demo ADDRESS=8001" >&2; exit 1; }
 
 # Other people's packages, for the tests that need them; without them these are skipped.
 test: $(VENV)/installed-test $(if $(CI),$(VENV)/installed-packages)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+
+test-quick: $(VENV)/installed-test
+	QUICK=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: $(VENV)/installed-test $(VENV)/installed-lint
 	$(BIN)/python -m ruff check

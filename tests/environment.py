@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # How this machine finds programs and libraries, and where a user may write.
 MACHINE = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 # What changes the suite itself: see conftest.py.
-SUITE = ("CI", "FEW_CASES", "AIOHTTP_NO_EXTENSIONS")
+SUITE = ("CI", "FEW_CASES", "QUICK", "AIOHTTP_NO_EXTENSIONS")
 # Set by pytest, coverage and Django (TZ, from TIME_ZONE) for the suite's own process.
 TOOLS = ("PYTEST_", "COVERAGE_", "DJANGO_SETTINGS_MODULE", "TZ")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import require
+from tests.conftest import QUICK, require
 from tests.environment import environment
 from tests.waiting import DEADLINE
 
@@ -139,6 +139,8 @@ def server_user() -> str | None:
 
 def missing_part() -> str | None:
     """What keeps a cluster from being started here, if anything does."""
+    if QUICK:
+        return "not in a quick run: PostgreSQL"
     if find_programs() is None:
         return "needs PostgreSQL"
     if user := server_user():

@@ -57,6 +57,7 @@ require(module="a_module_that_nobody_has")
 )
 def test_skips_for_missing_parts(pytester, monkeypatch, ci, outcomes):
     monkeypatch.setenv("CI", ci)
+    monkeypatch.delenv("QUICK", raising=False)
     pytester.makepyfile(test_parts=TESTS, test_module=MODULE)
     monkeypatch.setenv("PYTHONPATH", str(Path(conftest.__file__).parents[1]))
     # The plugins for asyncio and Django have nothing to do here; the hooks are loaded as a plugin.
@@ -65,4 +66,24 @@ def test_skips_for_missing_parts(pytester, monkeypatch, ci, outcomes):
         "-ptests.conftest", *others, "--continue-on-collection-errors"
     )
     result.assert_outcomes(**outcomes)
+    if not ci:
+        result.stdout.fnmatch_lines(
+            "Skipped tests: 6. To run them: apt-get install a-program-that-nobody-has,"
+            ' pip install -e ".[[]test]". Others: needs another machine; not now.'
+        )
     assert result.ret == (1 if ci else 0)
+
+
+def test_skips_name_the_packages_to_install():
+    reasons = ["needs the program nginx", "needs PostgreSQL", "needs the program chromium"]
+    assert conftest.describe_skips([*reasons, *reasons]) == (
+        "Skipped tests: 6. To run them: apt-get install chromium nginx-light postgresql."
+    )
+    assert conftest.describe_skips(["no systemd here"]) == (
+        "Skipped tests: 1. Reasons: no systemd here."
+    )
+
+
+def test_what_a_quick_run_leaves_out_exists():
+    here = Path(conftest.__file__).parent
+    assert [name for name in conftest.NOT_QUICK if not (here / name).exists()] == []

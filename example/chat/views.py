@@ -1,14 +1,18 @@
 """The plain Django half: pages and forms, answered in a thread."""
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
-from django.contrib.auth.views import RedirectURLMixin
+from django.contrib.auth.views import LoginView, RedirectURLMixin
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.generic import CreateView
 
+from .demo import LOGIN, PASSWORD, login_works
 from .forms import RoomForm
 from .history import as_page, select_page
 from .models import Message, Room
@@ -46,6 +50,16 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
         "max_length": Message.MAX_LENGTH,
     }
     return render(request, "chat/room.html", context)
+
+
+class LogInView(LoginView):
+    """Django's, which tells the demo's login while that works. Never without DEBUG."""
+
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        demo = (LOGIN, PASSWORD) if settings.DEBUG and login_works() else None
+        return super().get_context_data(demo=demo, **kwargs)
 
 
 class SignUpView(RedirectURLMixin, CreateView):

@@ -22,10 +22,12 @@ def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serve(command: tuple[str, ...], demo_database: Path, folder: Path) -> Iterator[Server]:
+def serve(
+    command: tuple[str, ...], demo_database: Path, folder: Path, **variables: str
+) -> Iterator[Server]:
     database = folder / "db.sqlite3"
     shutil.copy(demo_database, database)
-    server = Server(command, database, folder / "log")
+    server = Server(command, database, folder / "log", **variables)
     server.start()
     try:
         yield server

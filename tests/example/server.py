@@ -58,10 +58,13 @@ def manage(database: Path | None, *arguments: str, **variables: str) -> str:
 class Server:
     """A server that can be stopped and started again at the same address."""
 
-    def __init__(self, command: tuple[str, ...], database: Path, log: Path) -> None:
+    def __init__(
+        self, command: tuple[str, ...], database: Path, log: Path, **variables: str
+    ) -> None:
         self.command = command
         self.database = database
         self.log = log
+        self.variables = variables
         self.port = 0
 
     @property
@@ -77,7 +80,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in self.command)],
                 cwd=ROOT,
-                env=example_environment(self.database),
+                env=example_environment(self.database, **self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.example.client import Client, log_in, post_form
-from tests.example.server import Server, manage
+from tests.example.conftest import serve
+from tests.example.server import GUNICORN, Server, manage
 
 
 async def test_rooms_show_what_was_said_last(guest: Client):
@@ -135,12 +136,44 @@ def test_the_demo_command_can_run_again(demo_database: Path, tmp_path: Path):
     database = tmp_path / "db.sqlite3"
     shutil.copy(demo_database, database)
     before = contents(database)
-    assert "its password stays as it is" in manage(database, "demo")
+    assert "Log in as admin, password admin." in manage(database, "demo")
     assert contents(database) == before
 
 
 def test_the_demo_command_prints_the_login(tmp_path: Path):
     assert "Log in as admin, password admin." in manage(tmp_path / "db.sqlite3", "demo")
+
+
+DEMO_LOGIN = "log in as <b>admin</b>, password <b>admin</b>"
+
+
+async def test_the_login_page_tells_the_demos_login(
+    demo_database: Path, tmp_path: Path, make_client: Callable[[Server], Client]
+):
+    with serve(GUNICORN, demo_database, tmp_path) as server:
+        async with make_client(server).get("/login/") as answer:
+            assert DEMO_LOGIN in await answer.text()
+        change = "from django.contrib.auth.models import User; user = User.objects.get()"
+        change = change.replace("get()", "get(username='admin')")
+        change += "; user.set_password('secret'); user.save()"
+        manage(server.database, "shell", "--command", change)
+        async with make_client(server).get("/login/") as answer:
+            page = await answer.text()
+        assert answer.status == 200
+        assert "This is the demo" not in page
+        assert "password that you have given it" in manage(server.database, "demo")
+
+
+async def test_without_debug_the_login_page_tells_nothing(
+    demo_database: Path,
+    tmp_path: Path,
+    make_client: Callable[[Server], Client],
+):
+    variables = {"EXAMPLE_DEBUG": "0", "EXAMPLE_HOSTS": "127.0.0.1"}
+    with serve(GUNICORN, demo_database, tmp_path, **variables) as server:
+        async with make_client(server).get("/login/") as answer:
+            assert answer.status == 200
+            assert "This is the demo" not in await answer.text()
 
 
 async def test_under_a_prefix_every_address_begins_with_it(

@@ -7,9 +7,8 @@ from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, call_command
 from django.utils import timezone
 
+from example.chat.demo import LOGIN, PASSWORD, login_works
 from example.chat.models import Message, Room
-
-LOGIN = PASSWORD = "admin"
 
 ROOMS = {
     "Lobby": (
@@ -64,8 +63,9 @@ class Command(BaseCommand):
 
     def make_login(self) -> None:
         users = get_user_model().objects
-        if users.filter(username=LOGIN).exists():
-            self.stdout.write(f"There is a user {LOGIN} already; its password stays as it is.")
-        else:
+        if not users.filter(username=LOGIN).exists():
             users.create_superuser(LOGIN, password=PASSWORD)
+        if login_works():
             self.stdout.write(self.style.SUCCESS(f"Log in as {LOGIN}, password {PASSWORD}."))
+        else:
+            self.stdout.write(f"Log in as {LOGIN}, with the password that you have given it.")
