@@ -111,7 +111,7 @@ def describe_skips(reasons):
         if match := re.match(r"needs (?:the program )?(\S+)$", reason):
             packages.add(DEBIAN.get(match[1], match[1]))
         elif reason.startswith(("needs the module ", "could not import ")):
-            commands.add('pip install -e ".[test]"')  # has them all
+            commands.add('pip install -e ".[test,packages]"')
         else:
             others.add(reason)
     if packages:

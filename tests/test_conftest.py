@@ -69,7 +69,7 @@ def test_skips_for_missing_parts(pytester, monkeypatch, ci, outcomes):
     if not ci:
         result.stdout.fnmatch_lines(
             "Skipped tests: 6. To run them: apt-get install a-program-that-nobody-has,"
-            ' pip install -e ".[[]test]". Others: needs another machine; not now.'
+            ' pip install -e ".[[]test,packages]". Others: needs another machine; not now.'
         )
     assert result.ret == (1 if ci else 0)
 

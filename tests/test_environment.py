@@ -8,19 +8,22 @@ from tests.environment import ROOT, environment
 
 TEST = """
 import os
+from tests.environment import installer_environment
 
 def test_it():
     names = {name for name in os.environ if not name.startswith(("PYTEST_", "COVERAGE_"))}
     # Python itself sets LC_CTYPE where no locale is set.
-    assert names - {"LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR"} == {
+    assert names - {"LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "SUITE_INSTALLER_ENVIRONMENT"} == {
         "DJANGO_SETTINGS_MODULE", "HOME", "PATH", "TZ"
     }
     assert os.environ["DJANGO_SETTINGS_MODULE"] == "tests.settings"
+    assert installer_environment()["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert os.environ["TZ"] == "UTC"  # by Django
 """
 RICH = {
     "DJANGO_SETTINGS_MODULE": "another.settings",
     "FORWARDED_ALLOW_IPS": "*",
+    "HTTPS_PROXY": "http://proxy.example:3128",
     "LANG": "de_DE.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import django
 
+from tests.environment import ROOT, environment, installer_environment
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 # The list is for one version of Django: its tests change.
 DJANGO = (6, 1)
 
@@ -48,7 +49,10 @@ def download_tests(folder: Path) -> Path:
     # Built with what is installed here: pip reads the name and the version, no more.
     options = ["--no-binary", "django", "--no-build-isolation", "--retries", "1"]
     done = subprocess.run(
-        [*pip, *options, f"django=={django.__version__}"], capture_output=True, text=True
+        [*pip, *options, f"django=={django.__version__}"],
+        capture_output=True,
+        text=True,
+        env=installer_environment(),
     )
     if done.returncode:
         raise NoSource(done.stderr.strip())
@@ -62,12 +66,10 @@ def download_tests(folder: Path) -> Path:
 def run_suites(tests: Path) -> tuple[dict, str]:
     """Run the suites. Returns their outcome, as `aio_runner` writes it, and their output."""
     results = tests / "aio_results.json"
-    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
     done = subprocess.run(
         [sys.executable, "runtests.py", "--settings=aio_settings", "--parallel=1", *SUITES],
         cwd=tests,
-        env=environment
-        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]), "RESULTS": str(results)},
+        env=environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(HERE)]), RESULTS=str(results)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
