@@ -253,7 +253,7 @@ class AioClient(AsyncClient):
         response.json = partial(self._parse_json, response)  # type: ignore[attr-defined]
         request = response.wsgi_request
         response.resolver_match = SimpleLazyObject(
-            lambda: resolve(request.path_info, getattr(request, "urlconf", None))
+            lambda: resolve(getattr(request, "path_info", path), getattr(request, "urlconf", None))
         )
         if response.cookies:
             self.cookies.update(response.cookies)

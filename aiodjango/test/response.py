@@ -1,12 +1,11 @@
 """What a test client returns: Django's response, as it came over the connection."""
 
 from collections.abc import AsyncIterator, Iterable
-from functools import cache
+from functools import cache, partial
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import aiohttp
-from aiohttp import hdrs
 from django.http import (
     HttpResponse,
     HttpResponseBadRequest,
@@ -43,6 +42,10 @@ _CLASSES: dict[int, type[HttpResponse]] = {
 }
 
 
+# Headers that response.cookies has, or that belong to the connection.
+_NOT_OF_THE_RESPONSE = {"set-cookie", "connection", "keep-alive", "transfer-encoding"}
+
+
 class AioResponse(HttpResponse):
     """The response of a coroutine view, as one of Django's.
 
@@ -77,11 +80,11 @@ def make_response(exchange: Exchange, reply: aiohttp.ClientResponse, content: by
         kind = _class_for(reply.status, is_json=reply.content_type == "application/json")
         response = kind(reply.status, reply.reason, content)
     _set_headers(response, reply)
-    if exchange.django_request is not None:
-        request: Any = exchange.django_request
-    else:
+    request: Any = exchange.django_request
+    if request is None and exchange.request is not None:
         # Made when somebody asks for it, if the view has not.
-        request = SimpleLazyObject(lambda: django_request(exchange.request))  # type: ignore[arg-type]
+        request = SimpleLazyObject(partial(django_request, exchange.request))  # type: ignore[arg-type]
+    # None where the server itself has refused it, as a method that it does not know.
     response.wsgi_request = response.asgi_request = request
     return response
 
@@ -106,7 +109,7 @@ def _set_headers(response: HttpResponseBase, reply: aiohttp.ClientResponse) -> N
     for name in [*response.headers]:
         del response.headers[name]
     for name in reply.headers:
-        if name not in response.headers and name != hdrs.SET_COOKIE:
+        if name not in response.headers and name.lower() not in _NOT_OF_THE_RESPONSE:
             response.headers[name] = ", ".join(reply.headers.getall(name))
     own, response.cookies = response.cookies, read_cookies(reply.cookies.items())
     for name in response.cookies.keys() & own.keys():

@@ -54,6 +54,49 @@ async def test_secure(aio_client, half):
 
 
 @pytest.mark.parametrize(
+    ("options", "uri"),
+    [
+        ({"SERVER_NAME": "localhost"}, "http://localhost"),
+        ({"SERVER_NAME": "localhost", "SERVER_PORT": "8000"}, "http://localhost:8000"),
+        ({"SERVER_NAME": "localhost", "secure": True}, "https://localhost"),
+        ({"SERVER_NAME": "other.example", "HTTP_HOST": "localhost:81"}, "http://localhost:81"),
+        ({"headers": {"Host": "localhost"}, "wsgi.url_scheme": "https"}, "https://localhost"),
+    ],
+)
+async def test_host(aio_client, half, options, uri):
+    response = await aio_client.get(f"{half}/seen/x/", **options)
+    assert response.json()["uri"] == f"{uri}{half}/seen/x/"
+
+
+async def test_what_a_server_says_of_a_request(aio_client):
+    """By keyword arguments, as with Django's sync client."""
+    response = await aio_client.get("/seen/x/", REMOTE_USER="ann", REMOTE_ADDR="192.0.2.1")
+    meta = response.wsgi_request.META
+    assert (meta["REMOTE_USER"], meta["REMOTE_ADDR"]) == ("ann", "192.0.2.1")
+    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == ("testserver", "80")
+    response = await aio_client.get("/seen/x/", secure=True, headers={"X-None": None})
+    assert response.wsgi_request.META["SERVER_PORT"] == "443"
+    assert "X-None" not in response.wsgi_request.headers
+    response = await aio_client.get("/aio/seen/x/", REMOTE_ADDR="192.0.2.1")
+    assert response.wsgi_request.META["REMOTE_ADDR"] == "192.0.2.1"
+
+
+@pytest.mark.parametrize("proxies", ["", "192.0.2.1"])
+async def test_secure_whoever_may_name_the_scheme(site, half, monkeypatch, proxies):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    site.SECURE_PROXY_SSL_HEADER = ("HTTP_X_SCHEME", "https")
+    async with AioClient() as client:
+        response = await client.get(f"{half}/seen/x/", secure=True)
+    assert response.json()["uri"].startswith("https://testserver/")
+    assert response.wsgi_request.is_secure()
+
+
+async def test_no_request_is_made_past_the_server(aio_client):
+    with pytest.raises(TypeError, match=r"AioClient has no request\(\): use generic\(\)"):
+        await aio_client.request(path="/seen/x/")
+
+
+@pytest.mark.parametrize(
     ("path", "options", "sent"),
     [
         ("/seen/a%2Fb%20c/?d=e%20f", {}, "/seen/a%2Fb%20c/?d=e%20f"),

@@ -9,6 +9,7 @@ from django.http import (
     FileResponse,
     HttpRequest,
     HttpResponse,
+    HttpResponseBadRequest,
     HttpResponseForbidden,
     HttpResponseNotFound,
     HttpResponseNotModified,
@@ -126,6 +127,19 @@ async def test_request(aio_client, half, db, django_user_model):
         "path": f"{half}/seen/x/",
         "REQUEST_METHOD": "POST",
     }
+
+
+async def test_request_that_the_server_refuses(aio_client, half):
+    response = await aio_client.generic("NOMETHOD", f"{half}/seen/x/")
+    assert isinstance(response, HttpResponseBadRequest)
+    assert response.wsgi_request is None
+    assert response.resolver_match.route.endswith("seen/<path:rest>")
+
+
+async def test_headers_of_the_connection_are_left_out(aio_client, half, db):
+    for path in ("/headers/", "/stream/"):
+        response = await aio_client.get(f"{half}{path}")
+        assert not {"connection", "transfer-encoding"} & {name.lower() for name in response.headers}
 
 
 async def test_resolver_match_in_another_urlconf(aio_client, site):
