@@ -23,8 +23,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .exits import exit_as_error, is_cancellation, without_exit
-from .ormthread import Work
 from .ormthreads import OrmThreads
+from .work import Work
 
 P = ParamSpec("P")
 R = TypeVar("R")

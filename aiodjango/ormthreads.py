@@ -12,7 +12,8 @@ from typing import Any
 
 from .caches import share_caches
 from .forks import prepare_for_forks
-from .ormthread import Call, OrmThread, Reports, Shared, Work
+from .ormthread import Call, OrmThread, Reports, Shared
+from .work import Work
 
 logger = logging.getLogger("aiodjango.database")
 

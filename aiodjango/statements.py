@@ -49,6 +49,10 @@ _WORDS = (
     "/*!",  # a comment that MySQL executes
     "/*m!",  # … and MariaDB
 )
+# A setting of the transaction alone. Anything but plain values in it counts.
+_LOCAL_SETTING = re.compile(
+    r"""(?<![\w.$"])set_config\((?:\s*(?:'[^'\\]*'|%s)\s*,){2}\s*true\s*\)"""
+)
 # Looked for where one of its characters is found.
 _SIGNS = re.compile(r"""(?<!@)@[\w"'`]|;\s*\S""")  # a user variable; a second statement
 # As in SELECT … INTO, which makes a table, or sets a variable.
@@ -73,6 +77,8 @@ def _may_change_session(sql: str, vendor: str) -> bool:
         return True
     # Substrings are found much faster than by one expression.
     text = sql.lower().replace("advisory_xact_", "")  # these locks end with their transaction
+    if "set_config" in text:
+        text = _LOCAL_SETTING.sub("", text)
     return (
         any(word in text for word in _WORDS)
         or (("@" in text or ";" in text) and _SIGNS.search(text) is not None)

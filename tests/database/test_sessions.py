@@ -136,6 +136,7 @@ async def test_what_changes_nothing_shares_and_keeps_the_connection(connect):
         ("create", "one"),
         "begin",
         ("sql", "SET LOCAL app.tenant = 'own'"),
+        ("sql", "SELECT set_config('app.tenant', %s, true)", "own"),
         "commit",
         ("fail", "never"),
         ("iterate", 7),

@@ -26,6 +26,7 @@ PLAIN = [
     "SELECT * FROM book WHERE tags @> %s AND text @@ (plainto_tsquery(%s))",
     "SELECT @@version",
     "SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(2)",
+    "SELECT set_config('a', 'b', true), Set_Config( %s, %s , TRUE )",
     "SELECT pg_notify('channel', 'payload')",
 ]
 CHANGES = [
@@ -62,6 +63,13 @@ CHANGES = [
     "SELECT Set_Config/**/('a', 'b', false)",
     'SELECT pg_catalog."set_config"(%s, %s, false)',
     "SELECT U&\"set\\005fconfig\"('a', 'b', false)",
+    "SELECT set_config('a', 'b', true), set_config('a', 'b', false)",
+    "SELECT set_config('a', 'b', true = false)",
+    "SELECT set_config('a', 'b', %s)",
+    "SELECT set_config('a', lower('b'), true)",
+    "SELECT set_config('a', 'b'', true)', false)",
+    "SELECT set_config('a\\', 'b', true)', false)",
+    "SELECT own_set_config('a', 'b', true)",
     "UPDATE pg_settings SET setting = 1",
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_advisory_xact_lock(1), pg_advisory_lock(1)",
