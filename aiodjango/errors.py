@@ -11,6 +11,7 @@ from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
 from django.utils.log import log_response
 
+from .connection import cut, unanswered
 from .database import run_in_django
 from .match import LiftedMatch
 from .reports import MARK, marked_parameters, reporter_filter
@@ -34,7 +35,7 @@ async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
     if started is not None or request.writer.output_size > 0:
         return await _cut_off(request, started, error)
     if isinstance(error, ConnectionError) and _has_left(request, None):
-        return web.Response(status=499, reason="Client Closed Request")  # as nginx notes it
+        return unanswered()
     django = _reported(request, error)
     await _add_form(request, django)
     # In a thread: templates take their time, and those of the project may use the database.
@@ -113,9 +114,9 @@ async def _cut_off(
         await started.close(
             code=WSCloseCode.INVALID_TEXT if is_clients else WSCloseCode.INTERNAL_ERROR
         )
-    elif request.transport is not None:
+    else:
         # The end of the stream has to be missing: only so its reader learns that it's not whole.
-        request.transport.close()
+        cut(request)
     if started is None:
         raise ConnectionResetError("The view failed after its response had begun.") from error
     return started

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conditional import accepted_codings
+from .connection import attend
 from .exits import without_exit
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
@@ -121,6 +122,7 @@ class Files(IndexEntry):
         return web.UrlMappingMatchInfo({"filename": name}, route), NO_METHODS
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        attend(request)
         loop = asyncio.get_running_loop()
         try:
             response = await loop.run_in_executor(None, without_exit, self._respond, request)

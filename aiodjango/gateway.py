@@ -18,6 +18,7 @@ from wsgiref.types import WSGIApplication
 from aiohttp import web
 
 from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
+from .connection import attend, unanswered
 from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
 from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_encoded, has_body
 from .memory import MemoryBudget
@@ -150,15 +151,20 @@ class Gateway:
         `script_name` is the mount: decoded text without a trailing slash ("" or "/site"), a
         prefix of the decoded path.
         """
+        attend(request)
         try:
             call = await self._take_in(request, script_name)
             reply = await call.reply()
         except _Refused as refused:
             return refused.response
         except ClientLeft:
-            return _nobody()
+            # One that has only ended its sending hears of it.
+            return unanswered() if request.transport is None else _overloaded().response
         finally:
             discard_encoded(request)
+        if request.transport is None:
+            reply.discard()
+            return unanswered()
         response = reply.response(request)
         close_if_last(request, response)
         return response
@@ -180,7 +186,7 @@ class Gateway:
         except _Refused as refused:
             return await _send_and_close(request, refused.response)
         except ConnectionError:
-            return _nobody()
+            return unanswered()
         # As if nothing had been sent: this was no part of the response.
         request.writer.output_size = 0
         return None
@@ -326,18 +332,13 @@ def _overloaded() -> _Refused:
     return _Refused(503, "The server is overloaded", retry_after=RETRY_AFTER)
 
 
-def _nobody() -> web.Response:
-    """The response to a client that has left: for the access log, with the status of nginx's."""
-    return web.Response(status=499, reason="Client Closed Request")
-
-
 async def _send_and_close(request: web.BaseRequest, response: web.Response) -> web.Response:
     """Answer a client that waits for leave to send its body, and hang up."""
     try:
         await response.prepare(request)
         await response.write_eof()
     except ConnectionError:
-        return _nobody()
+        return unanswered()
     if request.content.total_bytes == 0:
         # aiohttp would wait for the body. (If it is on its way then to read some of it is right:
         # hanging up on data that has arrived can cost the client our answer.)

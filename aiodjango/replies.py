@@ -17,6 +17,7 @@ from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
 from .body import close_off_loop
+from .connection import cut
 from .memory import UNCOUNTED, MemoryBudget, Share
 from .streams import Stream, StreamBroken
 
@@ -278,6 +279,8 @@ class _StreamResponse(_SelfSending):
 
     async def _send_body(self, request: web.BaseRequest) -> None:
         self._stream.start_reading()
+        if not self._stream.unread:
+            request.writer.send_headers()  # which aiohttp keeps for the first part
         try:
             while chunk := await self._stream.read():
                 await self.write(chunk)
@@ -328,6 +331,5 @@ class _FileResponse(_SelfSending):
 
 def _break_off(request: web.BaseRequest) -> NoReturn:
     """End a response that cannot be completed; the client sees that something is missing."""
-    if request.transport is not None:
-        request.transport.close()
+    cut(request)
     raise ConnectionResetError("The response was cut short")

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
+from .connection import Connection
 from .decoding import DecodedBody
 from .open_connections import close_open_connections
 
@@ -72,6 +73,7 @@ class AioRunner(web.AppRunner):
         return _Server(
             server.request_handler,
             request_factory=_decoding(server.request_factory),
+            handler_cancellation=server.handler_cancellation,
             **server._kwargs,
         )
 
@@ -91,6 +93,11 @@ class _Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        # Keeps a connection whose client has only ended its sending.
+        transport.set_protocol(Connection(handler, transport))
 
 
 class _Connection(web.RequestHandler):

@@ -86,6 +86,12 @@ class Stream:
             self._wake_reader()
         return True
 
+    def pass_over(self) -> None:
+        """Add nothing; let others have this place if they wait for one. Raises StreamCut."""
+        with self._lock:
+            self._check()
+        self._streams.make_way(self)
+
     def put(self, chunk: bytes) -> None:
         """Add `chunk`; waits for the reader when it is too far behind. Raises StreamCut."""
         self._take_turns()

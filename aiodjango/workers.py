@@ -46,6 +46,9 @@ class Job(Protocol):
     def wanted(self) -> bool:
         """Whether somebody still waits for it; asked in the thread, right before it would run."""
 
+    def surely_wanted(self) -> bool:
+        """Whether somebody is known to wait for it; asked when others would have its place."""
+
     def run(self) -> None:
         """Do the work; must not raise."""
 
@@ -120,12 +123,12 @@ class Workers:
             self._watch = self.loop.call_later(PATIENCE, self._look)
 
     def sweep(self) -> None:
-        """Drop the queued jobs that nobody wants any more."""
+        """Drop the queued jobs that nobody wants any more, or perhaps nobody."""
         unwanted = []
         with self._lock:
             for _ in range(len(self._jobs)):
                 job = self._jobs.popleft()
-                if job.wanted():
+                if job.surely_wanted():
                     self._jobs.append(job)
                 else:
                     unwanted.append(job)

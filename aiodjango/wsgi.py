@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from wsgiref.types import WSGIApplication
 from wsgiref.util import is_hop_by_hop
 
 from .body import ClientLeft
+from .connection import sending_ended
 from .filewrapper import FileWrapper, plain_file
 from .overlay import laid_over
 from .replies import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
@@ -75,6 +77,8 @@ class Call:
         self._replied = False  # a reply was handed over: the head can no longer change
         self._complete = False  # the whole body was handed over
         self._sent = 0  # bytes of the body that were handed over
+        self._was_empty = False  # a part of the body was
+        self._began = 0.0  # when (monotonic) a stream was handed over
 
     # --- On the loop -----------------------------------------------------------------------
 
@@ -96,6 +100,9 @@ class Call:
 
     def wanted(self) -> bool:
         return not self._reply.cancelled() and not self._transport.is_closing()
+
+    def surely_wanted(self) -> bool:
+        return self.wanted() and sending_ended(self._transport) is None
 
     def drop(self) -> None:
         self._input.close()
@@ -123,6 +130,8 @@ class Call:
             self._fail(error)
         finally:
             self._input.close()
+            if self._stream is not None:
+                self._streams.closed(self._stream)
 
     def _call(self) -> None:
         result = self._application(self._environ, self._start_response)
@@ -172,7 +181,8 @@ class Call:
         head = self._get_head()
         if head.length is None:
             self._head = head.with_length(len(body))
-        self._add(body)
+        if body:
+            self._add(body)
         self._finish()
 
     def _add(self, chunk: bytes, /) -> bool:
@@ -181,6 +191,7 @@ class Call:
             raise TypeError(f"the body must be made of bytes, not {type(chunk).__name__}")
         head = self._get_head()
         if not chunk:
+            self._add_nothing(head)
             return True
         if self._complete:
             self._complain("more than its Content-Length")
@@ -200,20 +211,46 @@ class Call:
         self._pass_on(head, chunk)
         return excess <= 0
 
+    def _add_nothing(self, head: Head) -> None:
+        """An empty part sends nothing, and is an occasion to notice that nobody waits any more.
+
+        Raises StreamCut.
+        """
+        if self._complete:
+            return
+        if self._stream is None:
+            if self._transport.is_closing():
+                raise StreamCut
+            if not self._was_empty:
+                self._was_empty = True  # perhaps all of an empty body: nothing to be opened for
+                return
+            self._stream = self._streams.open(self, self._transport)
+        ended = sending_ended(self._transport)
+        if ended is not None and not self._is_bodyless(head):
+            if not self._replied:
+                # The client may wait, or have left: sending the head will show it.
+                self._begin(head, self._stream)
+            elif ended > self._began:
+                # It was reading: nothing can be sent to find out, but few do that and stay.
+                self._streams.workers.post(self._transport.abort)
+                raise StreamCut
+        self._stream.pass_over()
+
     def _pass_on(self, head: Head, chunk: bytes) -> None:
         stream = self._stream
-        if stream is not None:
+        if stream is not None and self._replied:
             stream.put(chunk)
             if self._complete:
                 stream.finish()
         elif self._complete:
             self._hand_over(whole_reply(head, chunk, self._streams.budget))
         else:
-            stream = self._stream = self._streams.open(self, self._transport)
+            if stream is None:
+                stream = self._stream = self._streams.open(self, self._transport)
             # First of all, so that a short body is whole when it arrives. But only a reader who
             # knows of the stream can be waited for.
             is_kept = stream.keep(chunk)
-            self._hand_over(StreamReply(head, stream))
+            self._begin(head, stream)
             if not is_kept:
                 stream.put(chunk)
 
@@ -252,7 +289,7 @@ class Call:
         is_short = self._sent < (head.length or 0) and not self._is_bodyless(head)
         if is_short:
             self._complain("less than its Content-Length")
-        if self._stream is None:
+        if self._stream is None or not self._replied:
             self._hand_over(WholeReply(head, None if self._is_bodyless(head) else b""))
         elif is_short:
             self._stream.fail()
@@ -273,6 +310,10 @@ class Call:
             self._hand_over(_UNAVAILABLE)
         if self._stream is not None:
             self._stream.fail()
+
+    def _begin(self, head: Head, stream: Stream) -> None:
+        self._began = time.monotonic()
+        self._hand_over(StreamReply(head, stream))
 
     def _hand_over(self, reply: Reply) -> None:
         self._replied = True

@@ -191,6 +191,15 @@ async def test_a_client_that_is_still_sending_gets_its_answer(site, line):
     assert bodies[0].total_bytes <= 2 * MIB
 
 
+async def test_a_length_of_very_many_digits(site):
+    connect, _ = site
+    async with connect() as client:
+        length = f"Content-Length: {'1' * 5000}\r\n"
+        await send(client, "GET /static/a.txt", "gzip", length, chunked=True, body=b"")
+        assert (await client.answer()).status in (200, 400)
+        assert await client.at_end()
+
+
 async def test_one_that_was_read_costs_no_connection(site):
     connect, _ = site
     small = zlib.compress(bytes(10))

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import struct
 from typing import NamedTuple
 
 from tests.waiting import DEADLINE
@@ -65,6 +66,16 @@ class Client:
             await asyncio.wait_for(self.writer.wait_closed(), DEADLINE)
         except (ConnectionError, ssl.SSLError):
             pass
+
+    def end_sending(self) -> None:
+        """Send no more, and go on reading."""
+        self.writer.write_eof()
+
+    def abort(self) -> None:
+        """Leave so that the server is told at once."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)

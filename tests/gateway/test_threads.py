@@ -161,6 +161,7 @@ class TestAbandoned:
         async with server.client() as client:
             await client.send(b"GET /abandoned HTTP/1.1\r\nHost: x\r\n\r\n")
             await until(lambda: server.gateway.pending == 1)
+            client.abort()
         await until(lambda: server.connections == 1)
         held.go_on.set()
         await first
@@ -177,6 +178,7 @@ class TestAbandoned:
                 b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n" + b"x" * 20
             )
             await until(lambda: server.gateway.pending == 1)
+            client.abort()
         await until(lambda: server.connections == 1)
         held.go_on.set()
         await first
@@ -190,6 +192,7 @@ class TestAbandoned:
         async with server.client() as client:
             await client.send(b"GET /cancelled HTTP/1.1\r\nHost: x\r\n\r\n")
             await until(lambda: server.gateway.pending == 1)
+            client.abort()
         await until(lambda: server.connections == 1)
         held.go_on.set()
         await first
@@ -203,6 +206,7 @@ class TestAbandoned:
         async with server.client() as client:
             await client.send(b"GET /abandoned HTTP/1.1\r\nHost: x\r\n\r\n")
             await until(lambda: server.gateway.pending == 1)
+            client.abort()
         await until(lambda: server.connections == 1)
         second = asyncio.ensure_future(server.get("/second"))
         await until(lambda: server.gateway.abandoned == 1 and server.gateway.pending == 1)

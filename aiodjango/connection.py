@@ -1,0 +1,203 @@
+"""A client's connection: whether the client has only ended its sending, or has left.
+
+A client may end its sending after a request and still wait for the answer, but aiohttp closes the
+connection then. TCP does not tell such a client from one that has left, until something is sent.
+"""
+
+import asyncio
+import select
+import sys
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from .decoding import as_sent
+
+# How often (seconds) a connection is examined after its client has ended its sending.
+EXAMINE_INTERVAL = 0.5
+
+
+class Connection(asyncio.Protocol):
+    """Stands before aiohttp's protocol of a connection, to decide what the end of sending means.
+
+    Requests that have arrived completely are answered, then the connection ends.
+    """
+
+    def __init__(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        # What asyncio calls goes straight to aiohttp's protocol, all but eof_received().
+        vars(self).update(
+            data_received=handler.data_received,
+            pause_writing=handler.pause_writing,
+            resume_writing=handler.resume_writing,
+            connection_lost=handler.connection_lost,
+        )
+        self._state = _State(handler)
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        # When (monotonic) the client has ended its sending.
+        self.ended: float | None = None
+        # The server has ended the connection, in the middle of a response.
+        self.is_cut = False
+        logger = handler.access_logger
+        if logger is not None and not isinstance(logger, DepartureLogger):
+            handler.access_logger = DepartureLogger(logger)
+
+    def eof_received(self) -> bool:
+        state = self._state
+        is_over = self._is_tls or has_hung_up(self._transport)
+        if is_over or not state.keeps_half_open or state.is_idle or state.is_truncated:
+            return False
+        self.ended = monotonic()
+        self._close_after_last()
+        self._examine_later()
+        return True
+
+    @property
+    def _is_tls(self) -> bool:
+        # There the end of sending is the end of the connection.
+        return self._transport.get_extra_info("sslcontext") is not None
+
+    def _close_after_last(self) -> None:
+        # aiohttp would drop requests that wait behind the current one.
+        if not self._state.has_more:
+            self._state.handler.close()
+
+    def _examine_later(self) -> None:
+        self._loop.call_later(EXAMINE_INTERVAL, self._examine)
+
+    def _examine(self) -> None:
+        state = self._state
+        if self._transport.is_closing():
+            return
+        if has_hung_up(self._transport):
+            self._transport.abort()
+        elif not state.keeps_half_open or not state.is_answering or state.is_truncated:
+            self._transport.close()
+        else:
+            self._close_after_last()
+            self._examine_later()
+
+
+class _State:
+    """What aiohttp's protocol is doing. There is no public way to learn it."""
+
+    def __init__(self, handler: web.RequestHandler) -> None:
+        self.handler = handler
+
+    @property
+    def keeps_half_open(self) -> bool:
+        """Whether the end of sending is not the end of everything.
+
+        It is for WebSockets, and where the server was told to cancel handlers whose clients leave.
+        """
+        handler = self.handler
+        cancels = handler._manager is None or handler._manager.handler_cancellation
+        return not cancels and handler._payload_parser is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request."""
+        waiter = self.handler._waiter
+        return waiter is not None and not waiter.done()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether requests wait behind the current one."""
+        return bool(self.handler._messages)
+
+    @property
+    def is_answering(self) -> bool:
+        return self.handler._request_in_progress or self.has_more
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the body of a request is not complete."""
+        request = self.handler._current_request
+        if request is not None and not as_sent(request).is_eof():
+            return True
+        return any(not payload.is_eof() for _, payload in self.handler._messages)
+
+
+class DepartureLogger(AbstractAccessLogger):
+    """Has another logger write 499 for a client that left before its response was complete."""
+
+    def __init__(self, logger: AbstractAccessLogger) -> None:
+        super().__init__(logger.logger, logger.log_format)
+        self._logger = logger
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        if has_left(request, response):
+            response = cast(web.StreamResponse, _Unanswered(response))
+        self._logger.log(request, response, time)
+
+
+class _Unanswered:
+    """A response that its client has not received, for an access logger."""
+
+    status = 499  # nginx's
+    reason = "Client Closed Request"
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
+def unanswered() -> web.Response:
+    """The response to a client that has left, for access logs."""
+    return web.Response(status=_Unanswered.status, reason=_Unanswered.reason)
+
+
+def attend(request: web.BaseRequest) -> None:
+    """Have the connection of a request attended by a `Connection`, whoever the server is."""
+    transport = request.transport
+    if transport is not None and not isinstance(transport.get_protocol(), Connection):
+        transport.set_protocol(Connection(request.protocol, transport))
+
+
+def sending_ended(transport: asyncio.BaseTransport) -> float | None:
+    """When (monotonic) the client has ended its sending; None if it has not. For any thread."""
+    protocol = transport.get_protocol()
+    return protocol.ended if isinstance(protocol, Connection) else None
+
+
+def cut(request: web.BaseRequest) -> None:
+    """End the connection in the middle of a response, so that its client sees what is missing."""
+    transport = request.transport
+    if transport is not None:
+        protocol = transport.get_protocol()
+        if isinstance(protocol, Connection):
+            protocol.is_cut = True
+        transport.close()
+
+
+def has_left(request: web.BaseRequest, response: web.StreamResponse) -> bool:
+    """Whether a client left before it had its response, as far as it is known.
+
+    To be called when the response was sent, or in the handling of the exception that ended it.
+    """
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return False
+    transport = request.transport
+    protocol = None if transport is None else transport.get_protocol()
+    if isinstance(sys.exception(), ConnectionError):
+        return not (isinstance(protocol, Connection) and protocol.is_cut)
+    if transport is None or not isinstance(protocol, Connection):
+        return False
+    return (transport.is_closing() or protocol.ended is not None) and has_hung_up(transport)
+
+
+def has_hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Whether the system knows that nobody is at the other end any more."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    if sock.fileno() < 0:
+        return True
+    poller = select.poll()
+    poller.register(sock.fileno(), 0)  # POLLHUP and POLLERR are always told
+    return bool(poller.poll(0))
