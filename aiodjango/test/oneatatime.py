@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -11,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 
+from aiodjango.overlay import laid_over
 from aiodjango.streams import StreamCut
 
 from .exchange import current_exchange
@@ -33,6 +35,8 @@ class OneAtATime:
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
         self._loop = asyncio.get_running_loop()
+        # Of the test, below its `async_to_sync()`: by it asgiref finds the thread that waits there.
+        self._context = copy_context()
         self._unclosed: set[_Response] = set()
         self._closed = asyncio.Condition()
 
@@ -43,14 +47,16 @@ class OneAtATime:
 
     def run(self, calling: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the loop. Raises StreamCut if that ends."""
-        # The context of this thread goes with it: it is that of the request.
+        coroutine = _with_variables(copy_context(), calling)
+        context = self._context.copy()
         try:
-            return asyncio.run_coroutine_threadsafe(calling, self._loop).result()
+            return context.run(asyncio.run_coroutine_threadsafe, coroutine, self._loop).result()
         except concurrent.futures.CancelledError:
             raise StreamCut from None
         except RuntimeError:  # pragma: no cover - a race with the end of the loop
             if not self._loop.is_closed():
                 raise
+            coroutine.close()
             calling.close()
             raise StreamCut from None
 
@@ -93,6 +99,12 @@ class OneAtATime:
             async with self._closed:
                 self._unclosed.discard(response)
                 self._closed.notify_all()
+
+
+async def _with_variables(context: Context, calling: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine with the variables of a request."""
+    with laid_over(context):
+        return await calling
 
 
 @contextmanager

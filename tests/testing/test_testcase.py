@@ -99,6 +99,11 @@ class TestCaseTests(Mixin, TestCase):
         await client.alogout()
         assert (await client.get("/visits/")).json() == {"visits": 1, "user": ""}
 
+    def test_requests_of_a_view(self):
+        Group.objects.create(name="test")
+        response = async_to_sync(AioClient().get)("/nested/")
+        assert response.json()["answers"] == [{"groups": ["test"], **urls.where()}] * 2
+
     def test_djangos_client_shares_the_session(self):
         client = AioClient()
         client.cookies = self.client.cookies

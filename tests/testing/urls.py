@@ -24,6 +24,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from aiodjango import aget_session, aget_user, django_view, run_in_django
+from aiodjango.test import AioClient
 
 
 def where():
@@ -209,6 +210,12 @@ def with_coroutine(request):
     return JsonResponse({"loop": loop, "groups": number})
 
 
+def nested(request):
+    """A view that makes requests by clients of its own."""
+    answers = [async_to_sync(AioClient().get)(f"{half}/groups/").json() for half in ("", "/aio")]
+    return JsonResponse({"answers": answers})
+
+
 def template_response(request):
     return TemplateResponse(request, "testing/page.html", {"title": "A page"})
 
@@ -341,6 +348,7 @@ urlpatterns = [
     path("with-coroutine/", with_coroutine),
     path("native/", native),
     path("native-stream/", native_stream),
+    path("nested/", nested),
     path("template-response/", template_response),
     path("other-urlconf/", other_urlconf),
     path("form/", form),
