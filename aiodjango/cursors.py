@@ -17,18 +17,9 @@ from .statements import may_change_session
 Note: TypeAlias = Callable[[BaseDatabaseWrapper], object]
 
 # Of a driver's cursor: what executes nothing.
-_PASSIVE = {
-    "arraysize",
-    "close",
-    "closed",
-    "description",
-    "itersize",
-    "lastrowid",
-    "mogrify",
-    "name",
-}
-_PASSIVE |= {"fetchall", "fetchmany", "fetchone", "nextset", "rowcount", "rownumber", "scroll"}
-_PASSIVE |= {"setinputsizes", "setoutputsize", "statusmessage"}
+_PASSIVE = {"arraysize", "close", "closed", "description", "fetchall", "fetchmany", "fetchone"}
+_PASSIVE |= {"itersize", "lastrowid", "mogrify", "name", "nextset", "rowcount", "rownumber"}
+_PASSIVE |= {"scroll", "setinputsizes", "setoutputsize", "statusmessage"}
 _IDLE, _UNKNOWN = 0, 4  # a transaction's status, as libpq and both versions of psycopg number it
 
 # The connections of this thread, and how to note a change. A pool's raw connections go from thread
@@ -54,9 +45,9 @@ def watch_cursors(connection: BaseDatabaseWrapper, note: Note) -> None:
         # It may have one already, from a pool.
         if hasattr(raw, "pgconn") and not hasattr(factory, "is_watched"):
             raw.cursor_factory = _watched_raw(factory)
+            raw.server_cursor_factory = _watched_raw(raw.server_cursor_factory)
 
     connection.execute_wrappers.append(examine)
-    connection.connect = connect_and_watch  # type: ignore[method-assign]
     connection.connect = connect_and_watch  # type: ignore[method-assign]
     watched: Any = connection
     watched.make_cursor = lambda cursor: _watch(make_cursor(cursor))

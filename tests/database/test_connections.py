@@ -277,7 +277,7 @@ class TestTransactionsAcrossCalls:
         assert "withdrawn" not in titles
 
     async def test_what_a_view_leaves_open_is_rolled_back(self, connect):
-        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=0.5)
+        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=4)
         await client.steps("begin", ("create", "lost"))
         async with asyncio.timeout(DEADLINE):
             (titles,) = await client.steps("titles")

@@ -16,6 +16,7 @@ KINDS = {
     "server-side binding": {"OPTIONS": {"server_side_binding": True}},
     "pool": {"CONN_MAX_AGE": 0, **POOL},
 }
+LONGER = 4  # seconds, than a busy machine needs from one step to the next
 # What changes it, and what shows that it is changed or not.
 CHANGES = {
     "SET app.tenant = 'own'": (TENANT, ["own"]),
@@ -92,6 +93,7 @@ async def test_every_kind_of_change_is_kept_apart(connect):
     [
         ("call_procedure", "own_setting"),
         ("without_django", "SET app.tenant = 'own'"),
+        ("by_server_cursor", "SELECT set_config('app.tenant', 'own', false)"),
         ("sql_in_django", SET, "own"),
         ("sql_in_context", [SET, "own"], [TENANT]),
     ],
@@ -302,7 +304,7 @@ class TestWithoutEnd:
 
     @pytest.mark.parametrize("begin", [("begin",), ("sql", "BEGIN"), ("set_autocommit", False)])
     async def test_transactions_of_websockets_stop_nobody_for_ever(self, connect, begin):
-        client = await connect(AIO_ORM_THREADS=4, AIO_TRANSACTION_TIMEOUT=0.5)
+        client = await connect(AIO_ORM_THREADS=4, AIO_TRANSACTION_TIMEOUT=LONGER)
         sockets = [client.socket() for _ in range(4)]
         steps = [await socket.__aenter__() for socket in sockets]
         for step in steps:
@@ -325,7 +327,7 @@ class TestWithoutEnd:
         assert client.server.output().count("views.socket left open") == 4
 
     async def test_a_block_that_only_ends_is_told_too(self, connect):
-        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=0.5)
+        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=LONGER)
         async with client.socket() as step:
             await step("begin")
             await step("create", "withdrawn")
@@ -334,7 +336,7 @@ class TestWithoutEnd:
             assert "withdrawn" not in await step("titles")
 
     async def test_tasks_of_views_that_have_ended(self, connect):
-        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=1)
+        client = await connect(AIO_ORM_THREADS=1, AIO_TRANSACTION_TIMEOUT=LONGER)
         await client.background("b", ("wait", "answered"), "begin", ("create", "slow"), "commit")
         await client.background(
             "c", ("wait", "answered"), "begin", ("create", "stuck"), ("wait", "for ever")

@@ -160,6 +160,16 @@ class Steps:
     async def without_django(self, sql):
         await sync_to_async(execute_without_django)(sql)
 
+    async def by_server_cursor(self, sql):
+        """By a cursor of the driver that the server keeps."""
+
+        def execute():
+            connection.ensure_connection()
+            with connection.connection.cursor("own", withhold=True) as cursor:
+                return cursor.execute(sql).fetchall()
+
+        await sync_to_async(execute)()
+
     async def set_tenant(self, tenant):
         await run_in_django(lambda: connection.set_tenant(tenant))
 
