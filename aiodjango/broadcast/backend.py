@@ -1,7 +1,7 @@
 """What a back end does, and which one the setting AIO_BROADCAST names."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
@@ -54,8 +54,10 @@ class Backend:
     def check_message(self, message: Message) -> None:
         """Raise ValueError for a message that the broker cannot carry."""
 
-    def send_in_transaction(self, message: Message) -> bool:
+    def send_in_transaction(self, message: Message, aliases: Collection[str]) -> bool:
         """Send a message by Django's own connection, so that it is delivered at its commit.
+
+        aliases: the databases that have an open transaction in this thread.
 
         Returns whether that was possible. Called in synchronous code.
         """
@@ -72,7 +74,7 @@ class Backend:
         """Connect to the broker, and receive what it delivers until the connection is lost.
 
         Raises BrokerUnavailable then. The connection is ready for `subscribe` as soon as
-        `receiver.confirm("")` was called.
+        `receiver.confirm("")` was called. It is cancelled when `subscribe` or `unsubscribe` fails.
         """
         raise NotImplementedError
 

@@ -82,7 +82,6 @@ class ChannelsBackend(Backend):
                 channel = await self._layer.new_channel()
                 await self._layer.group_add(group, channel)
             except Exception as error:
-                self._fail(error)
                 raise _unavailable(error) from error
             receiving = asyncio.get_running_loop().create_task(self._receive(group, channel))
             self._channels[group] = channel, receiving
@@ -98,7 +97,6 @@ class ChannelsBackend(Backend):
             try:
                 await self._layer.group_discard(group, channel)
             except Exception as error:
-                self._fail(error)
                 raise _unavailable(error) from error
 
     async def _receive(self, group: str, channel: str) -> None:

@@ -1,4 +1,4 @@
-"""The hub of an event loop: its subscriptions, and the connection by which it hears the others."""
+"""The hub of an event loop: its subscriptions, and the events that they are given."""
 
 import asyncio
 import contextvars
@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .backend import Backend, BrokerUnavailable, Message
-from .outbox import RETRY, Outbox
+from aiohttp import web
+
+from .backend import Backend, Message
+from .link import Link
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from .subscription import Subscription
@@ -19,8 +22,10 @@ logger = logging.getLogger("aiodjango.broadcast")
 
 # How many subscriptions are served before other tasks of the loop get a turn.
 SLICE = 100
-# How many messages may wait for their subscribers.
+# How many messages may wait for their subscribers, …
 BACKLOG = 10_000
+# … and from how many on a coroutine that publishes more has to wait.
+BUSY = 100
 # Seconds within which subscriptions end that end for the same reason: pages do not return at once.
 SPREAD = 1.0
 
@@ -35,42 +40,44 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.is_closing = False
         self.applications = 0  # that are running on this loop
+        self.open_applications: set[web.Application] = set()  # those that do not shut down
         self._backend = backend
         self._outbox = Outbox(backend)
         self._subscriptions: dict[str, dict[Subscription, None]] = {}
-        self._deliveries: deque[tuple[bytes | None, Iterator[Subscription]]] = deque()
+        self._link = Link(backend, self._subscriptions, self.deliver, self._note_gap)
+        self._deliveries: deque[tuple[Message, Iterator[Subscription]]] = deque()
         self._is_delivering = False
-        # The connection to the broker.
-        self._listening: asyncio.Task[None] | None = None
-        self._is_away = False
-        self._is_open = False
-        self._changed = asyncio.Event()
-        self._asked: set[str] = set()
-        self._confirmed: set[str] = set()
-        self._awaited: dict[str, asyncio.Future[None]] = {}
-        # What other threads ask for.
+        self._progress = asyncio.Event()
+        # What is asked for in other threads.
         self._lock = threading.Lock()
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._is_woken = False
+        self._is_closed = False
 
     # --- In any thread ---------------------------------------------------------------------
 
-    def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop, soon; one wake-up carries what many threads ask for."""
+    def call(self, function: Callable[..., object], *args: Any) -> bool:
+        """Call a function on the loop, soon; one wake-up carries what many threads ask for.
+
+        Returns whether it will be called: not when the hub or its loop has been closed.
+        """
         with self._lock:
+            if self._is_closed:
+                return False
+            if not self._is_woken:
+                try:
+                    # In an empty context: that of a request would stay alive with what is started.
+                    self.loop.call_soon_threadsafe(self.perform, context=contextvars.Context())
+                except RuntimeError:  # the loop is closed
+                    return False
+                self._is_woken = True
             self._calls.append((function, args))
-            if self._is_woken:
-                return
-            self._is_woken = True
-        try:
-            # In an empty context: that of a request would stay alive with what is started.
-            self.loop.call_soon_threadsafe(self._perform, context=contextvars.Context())
-        except RuntimeError:  # the loop is closed, and its subscriptions with it
-            self._calls.clear()
+            return True
 
     # --- Publishing ------------------------------------------------------------------------
 
-    def _perform(self) -> None:
+    def perform(self) -> None:
+        """Make the calls that were asked for."""
         with self._lock:
             calls, self._calls = self._calls, deque()
             self._is_woken = False
@@ -82,7 +89,11 @@ class Hub:
         self._outbox.post(message)
 
     async def has_room(self) -> None:
-        """Wait while the broker is slow."""
+        """Wait while the broker or the subscribers here are slow; others get a turn always."""
+        await asyncio.sleep(0)
+        while len(self._deliveries) > BUSY:
+            self._progress.clear()
+            await self._progress.wait()
         await self._outbox.has_room()
 
     # --- Delivering ------------------------------------------------------------------------
@@ -96,7 +107,7 @@ class Hub:
             self._deliveries.clear()
             self.end_all(self.open_subscriptions(), "too many events were published")
             return
-        self._deliveries.append((message.data, iter(tuple(subscriptions))))
+        self._deliveries.append((message, iter(tuple(subscriptions))))
         if not self._is_delivering:
             self._is_delivering = True
             self._deliver_some()
@@ -104,45 +115,45 @@ class Hub:
     def _deliver_some(self) -> None:
         left = SLICE
         while self._deliveries:
-            data, subscriptions = self._deliveries[0]
+            (channel, data), subscriptions = self._deliveries[0]
             for subscription in subscriptions:
                 if data is None:
                     self._end_soon(subscription, "events were lost on the way to the broker")
                 else:
-                    subscription.take(data)
+                    subscription.take(channel, data)
                 left -= 1
                 if not left:
                     self.loop.call_soon(self._deliver_some)
                     return
-            if self._deliveries:
-                self._deliveries.popleft()
+            self._deliveries.popleft()
+            self._progress.set()
         self._is_delivering = False
 
     # --- Subscriptions ---------------------------------------------------------------------
 
     def add(self, subscription: "Subscription", channel: str) -> None:
-        self._subscriptions.setdefault(channel, {})[subscription] = None
+        subscriptions = self._subscriptions.get(channel)
+        if subscriptions is not None:
+            subscriptions[subscription] = None
+            return
+        self._subscriptions[channel] = {subscription: None}
         if self._backend.is_remote:
-            self._changed.set()
-            if self._listening is None:
-                self._listening = self.loop.create_task(
-                    self._listen(), context=contextvars.Context()
-                )
+            self._link.change(channel)
 
     def remove(self, subscription: "Subscription", channel: str) -> None:
-        subscriptions = self._subscriptions.get(channel, {})
+        subscriptions = self._subscriptions.get(channel)
+        if subscriptions is None:
+            return
         subscriptions.pop(subscription, None)
         if not subscriptions:
-            self._subscriptions.pop(channel, None)
-            self._changed.set()
+            del self._subscriptions[channel]
+            if self._backend.is_remote:
+                self._link.change(channel)
 
     async def is_subscribed(self, channel: str) -> None:
         """Wait until the broker delivers the messages of a channel, or is known to be away."""
-        if self._backend.is_remote and not self._is_away and channel not in self._confirmed:
-            future = self._awaited.get(channel)
-            if future is None:
-                future = self._awaited[channel] = self.loop.create_future()
-            await asyncio.shield(future)
+        if self._backend.is_remote:
+            await self._link.delivers(channel)
 
     def open_subscriptions(self) -> list["Subscription"]:
         found = {sub: None for subs in self._subscriptions.values() for sub in subs}
@@ -154,78 +165,14 @@ class Hub:
             self._end_soon(subscription, missed)
 
     def _end_soon(self, subscription: "Subscription", missed: str | None) -> None:
-        self.loop.call_later(random.uniform(0, SPREAD), subscription.end, missed)
+        if missed is not None:
+            subscription.miss(missed)
+        self.loop.call_later(random.uniform(0, SPREAD), subscription.end)
 
-    # --- The broker ------------------------------------------------------------------------
-
-    def confirm(self, channel: str) -> None:
-        """The broker delivers this channel from now on; "": it takes subscriptions."""
-        if not channel:
-            self._is_open = True
-            self._changed.set()
-            return
-        if self._is_away:
-            self._is_away = False
-            logger.warning("Events of other processes are received again.")
-        self._confirmed.add(channel)
-        for subscription in self._subscriptions.get(channel, ()):
-            # One that was told it listens already has missed what came meanwhile.
-            if not subscription.is_joining(channel):
-                self._end_soon(subscription, "the connection to the broker was interrupted")
-        future = self._awaited.pop(channel, None)
-        if future is not None:
-            future.set_result(None)
-
-    def receive(self, message: Message) -> None:
-        """A message of another process has arrived."""
-        self.deliver(message)
-
-    async def _listen(self) -> None:
-        adjusting = self.loop.create_task(self._adjust())
-        try:
-            while True:
-                try:
-                    await self._backend.listen(self)
-                except BrokerUnavailable as error:
-                    self._note_loss(error)
-                await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
-        finally:
-            adjusting.cancel()
-
-    def _note_loss(self, error: Exception) -> None:
-        if not self._is_away:
-            self._is_away = True
-            logger.warning(
-                "The broker is unavailable: %s. Until it returns, events reach the subscribers of "
-                "the process in which they are published.",
-                error,
-            )
-        self._is_open = False
-        self._asked.clear()
-        self._confirmed.clear()
-        for future in self._awaited.values():
-            future.set_result(None)
-        self._awaited.clear()
-
-    async def _adjust(self) -> None:
-        """Keep what the broker is asked for equal to what somebody here listens to."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if not self._is_open:
-                continue
-            new = self._subscriptions.keys() - self._asked
-            old = self._asked - self._subscriptions.keys()
-            self._asked |= new
-            self._asked -= old
-            self._confirmed -= old
-            try:
-                if old:
-                    await self._backend.unsubscribe(sorted(old))
-                if new:
-                    await self._backend.subscribe(sorted(new))
-            except BrokerUnavailable:
-                pass  # listen() sees it too
+    def _note_gap(self) -> None:
+        """The broker was away: who was told that it listens has missed events."""
+        listening = [sub for sub in self.open_subscriptions() if sub.is_listening]
+        self.end_all(listening, "the connection to the broker was interrupted")
 
     # --- The end ---------------------------------------------------------------------------
 
@@ -246,8 +193,11 @@ class Hub:
         Returns how many messages were not sent.
         """
         self.is_closing = True
+        with self._lock:
+            self._is_closed = True
+        self.perform()
         for subscription in self.open_subscriptions():
-            subscription.end(None)
+            subscription.end()
         try:
             async with asyncio.timeout(patience):
                 await self._outbox.flush()
@@ -257,8 +207,6 @@ class Hub:
         if unsent:
             logger.error("Events were not sent: the broker is unavailable.")
         await self._outbox.close()
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        await self._link.close()
         await self._backend.close()
         return unsent

@@ -10,10 +10,13 @@ from .backend import Backend, BrokerUnavailable, Message
 
 logger = logging.getLogger("aiodjango.broadcast")
 
-# How many messages may wait for the broker …
-LIMIT = 1000
-# … and how many are sent at once.
+# How many messages may wait for the broker, and how many bytes …
+LIMIT = 10_000
+SIZE_LIMIT = 16 * 1024 * 1024
+# … how many are sent at once …
 BATCH = 100
+# … and how many channels are remembered whose subscribers are to be told of a loss.
+LOST_LIMIT = 100_000
 # Seconds until the next attempt, at most, while the broker is away.
 RETRY = 1.0
 
@@ -29,7 +32,10 @@ class Outbox:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._queue: deque[Message] = deque()
+        self._size = 0  # of the messages in the queue, in bytes
         self._lost: dict[str, None] = {}  # channels, in order
+        self._in_flight: list[Message] = []
+        self._has_lost_more = False
         self._is_away = False
         self._task: asyncio.Task[None] | None = None
         self._progress = asyncio.Event()  # set whenever something was sent, or could not be
@@ -37,21 +43,26 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Messages, and channels to be told of a loss, that have not been sent."""
-        return len(self._queue) + len(self._lost)
+        return len(self._queue) + len(self._lost) + len(self._in_flight)
 
     def post(self, message: Message) -> None:
         """Send a message as soon as possible."""
-        if self._is_away or len(self._queue) >= LIMIT:
-            self._lost[message.channel] = None
+        if self._is_away or self._is_full:
+            self._note_lost(message.channel)
         else:
             self._queue.append(message)
+            self._size += len(message.data or b"")
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._send())
 
     async def has_room(self) -> None:
         """Wait until a message could be sent without a loss, or the broker is away."""
-        while len(self._queue) >= LIMIT and not self._is_away:
+        while self._is_full and not self._is_away:
             await self._next_progress()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._queue) >= LIMIT or self._size >= SIZE_LIMIT
 
     async def flush(self) -> None:
         """Wait until everything was sent."""
@@ -68,27 +79,30 @@ class Outbox:
         await self._progress.wait()
 
     async def _send(self) -> None:
-        while self._queue or self._lost:
-            # Subscribers learn of a loss before they get what came after it.
-            losses = [Message(channel, None) for channel in islice(self._lost, BATCH)]
-            batch = losses or list(islice(self._queue, BATCH))
+        while self.waiting:
+            self._in_flight = self._next_batch()
             try:
-                await self._backend.send(batch)
-            except BrokerUnavailable as error:
+                await self._backend.send(self._in_flight)
+            except Exception as error:
                 self._lose(error)
                 self._progress.set()
                 await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
                 continue
-            if losses:
-                for message in losses:
-                    del self._lost[message.channel]
-            else:
-                for _ in batch:
-                    self._queue.popleft()
+            self._in_flight = []
             if self._is_away:
-                self._is_away = False
+                self._is_away = self._has_lost_more = False
                 logger.warning("Events are sent to the broker again.")
             self._progress.set()
+
+    def _next_batch(self) -> list[Message]:
+        # Subscribers learn of a loss before they get what came after it.
+        if losses := list(islice(self._lost, BATCH)):
+            for channel in losses:
+                del self._lost[channel]
+            return [Message(channel, None) for channel in losses]
+        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        self._size -= sum(len(message.data or b"") for message in batch)
+        return batch
 
     def _lose(self, error: Exception) -> None:
         if not self._is_away:
@@ -97,6 +111,21 @@ class Outbox:
                 "Events cannot be sent to the broker: %s. Until they can, only the subscribers of "
                 "this process receive them; the others will be told that they missed some.",
                 error,
+                exc_info=None if isinstance(error, BrokerUnavailable) else error,
             )
-        self._lost.update(dict.fromkeys(message.channel for message in self._queue))
+        for message in [*self._in_flight, *self._queue]:
+            self._note_lost(message.channel)
+        self._in_flight = []
         self._queue.clear()
+        self._size = 0
+
+    def _note_lost(self, channel: str) -> None:
+        if len(self._lost) < LOST_LIMIT:
+            self._lost[channel] = None
+        elif channel not in self._lost and not self._has_lost_more:
+            self._has_lost_more = True
+            logger.error(
+                "Events for more than %d channels could not be sent: the subscribers of some will "
+                "not be told that they missed events.",
+                LOST_LIMIT,
+            )

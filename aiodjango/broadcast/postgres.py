@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -21,6 +21,9 @@ OVERHEAD = 60
 TIMEOUT = 5.0
 # … and seconds without a message after which it is asked whether it is there.
 QUIET = 15.0
+
+LISTEN = "LISTEN {}"
+UNLISTEN = "UNLISTEN {}"
 
 
 class PostgresBackend(Backend):
@@ -47,7 +50,7 @@ class PostgresBackend(Backend):
                 "LOCATION, or choose another back end"
             )
         self._sending: AsyncConnection[Any] | None = None
-        self._commands: list[tuple[str, str]] = []  # a statement, and the channel that it is about
+        self._commands: list[tuple[str, Sequence[str]]] = []  # a statement, and its channels
         self._wake = asyncio.Event()
 
     # --- Sending ---------------------------------------------------------------------------
@@ -62,7 +65,9 @@ class PostgresBackend(Backend):
                 "in the database; or use another back end."
             )
 
-    def send_in_transaction(self, message: Message) -> bool:
+    def send_in_transaction(self, message: Message, aliases: Collection[str]) -> bool:
+        if any(alias != self.location for alias in aliases):
+            return False  # it has to wait for the commit of the others too
         connection = connections[self.location]
         try:
             with connection.cursor() as cursor:
@@ -128,13 +133,15 @@ class PostgresBackend(Backend):
 
     async def _run_commands(self, connection: AsyncConnection[Any], receiver: Receiver) -> None:
         commands, self._commands = self._commands, []
-        for statement, channel in commands:
+        for statement, channels in commands:
+            names = (sql.Identifier(self._name(channel)) for channel in channels)
             async with asyncio.timeout(TIMEOUT):
                 await connection.execute(
-                    sql.SQL(statement).format(sql.Identifier(self._name(channel)))
+                    sql.SQL("; ").join(sql.SQL(statement).format(name) for name in names)
                 )
-            if statement.startswith("LISTEN"):
-                receiver.confirm(channel)
+            if statement == LISTEN:
+                for channel in channels:
+                    receiver.confirm(channel)
 
     async def _readable(self, connection: AsyncConnection[Any]) -> bool:
         """Wait for something to read, or for a command. Returns False when neither came."""
@@ -165,13 +172,13 @@ class PostgresBackend(Backend):
             receiver.receive(message)
 
     async def subscribe(self, channels: Sequence[str]) -> None:
-        self._command("LISTEN {}", channels)
+        self._command(LISTEN, channels)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        self._command("UNLISTEN {}", channels)
+        self._command(UNLISTEN, channels)
 
     def _command(self, statement: str, channels: Sequence[str]) -> None:
-        self._commands += [(statement, channel) for channel in channels]
+        self._commands.append((statement, channels))
         self._wake.set()
 
     async def close(self) -> None:

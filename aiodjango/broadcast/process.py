@@ -2,11 +2,13 @@
 
 import asyncio
 import atexit
+import contextvars
 import logging
 import os
+import sys
 import threading
-import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import Future
 from typing import Any
 
 from aiohttp import web
@@ -21,12 +23,14 @@ logger = logging.getLogger("aiodjango.broadcast")
 FLUSH_TIMEOUT = 5.0
 
 _lock = threading.Lock()
-_hubs: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 # What needs no connection is asked of this one.
 _backend: Backend | None = None
 _has_warned = False
 # Called instead of sending, by `aiodjango.test.capture_broadcasts()`.
 captures: list[Callable[[Message], None]] = []
+# What belongs to the process that this one was forked from.
+_left: list[object] = []
 
 
 def hub_of_this_loop() -> Hub:
@@ -35,11 +39,12 @@ def hub_of_this_loop() -> Hub:
     Raises ImproperlyConfigured for an invalid AIO_BROADCAST, RuntimeError without a running loop.
     """
     loop = asyncio.get_running_loop()
-    with _lock:
-        hub = _hubs.get(loop)
-        if hub is None:
-            hub = _hubs[loop] = Hub(make_backend())
-        return hub
+    hub = _hubs.get(loop)
+    if hub is None:
+        made = Hub(make_backend())
+        with _lock:
+            hub = _hubs.setdefault(loop, made)
+    return hub
 
 
 def forget_hub(hub: Hub) -> None:
@@ -53,9 +58,9 @@ def check_message(message: Message) -> None:
     _shared_backend().check_message(message)
 
 
-def send_in_transaction(message: Message) -> bool:
+def send_in_transaction(message: Message, aliases: Collection[str]) -> bool:
     """Send to other processes by Django's own connection, where the back end can do so."""
-    return not captures and _shared_backend().send_in_transaction(message)
+    return not captures and _shared_backend().send_in_transaction(message, aliases)
 
 
 def send(message: Message) -> None:
@@ -67,13 +72,18 @@ def send(message: Message) -> None:
     hubs = _all_hubs()
     backend = _shared_backend()
     if backend.is_remote:
-        # A loop without an application may end at any moment: it sends nothing.
-        hub = next((hub for hub in hubs if hub.applications), None) or _sender.hub()
-        hub.call(hub.post, message)
+        _post(message, hubs)
     elif not hubs:
         _warn_unheard()
     if not backend.is_echoing:
         deliver(message)
+
+
+def _post(message: Message, hubs: list[Hub]) -> None:
+    # A loop without an application may end at any moment: it sends nothing.
+    hub = next((hub for hub in hubs if hub.applications), None)
+    if hub is None or not hub.call(hub.post, message):
+        _sender.post(message)
 
 
 def deliver(message: Message) -> None:
@@ -82,16 +92,22 @@ def deliver(message: Message) -> None:
         hub.call(hub.deliver, message)
 
 
-async def has_room() -> None:
-    """Wait while too many messages of this loop wait for a broker that is slow."""
+async def asend(message: Message) -> None:
+    """Send a message in a coroutine; wait while too many wait for a broker that is slow."""
     hub = _hubs.get(asyncio.get_running_loop())
     if hub is not None and not captures:
         await hub.has_room()
+    send(message)
+    if hub is not None:
+        # At once: others that wait for room have to see that it is taken.
+        contextvars.Context().run(hub.perform)
 
 
 def _all_hubs() -> list[Hub]:
     with _lock:
-        return [hub for loop, hub in _hubs.items() if not loop.is_closed()]
+        for loop in [loop for loop in _hubs if loop.is_closed()]:
+            del _hubs[loop]
+        return list(_hubs.values())
 
 
 def _shared_backend() -> Backend:
@@ -119,41 +135,49 @@ class _Sender:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hub: Hub | None = None
+        self._finalizers: list[Any] = []
 
-    def hub(self) -> Hub:
+    def post(self, message: Message) -> None:
         with self._lock:
             if self._hub is None:
-                is_ready = threading.Event()
-                thread = threading.Thread(
-                    target=self._run, args=(is_ready,), name="aiodjango-broadcast", daemon=True
-                )
-                thread.start()
-                is_ready.wait()
-                atexit.register(self.close)
-            if self._hub is None:
-                raise RuntimeError("The thread that publishes events could not be started.")
-            return self._hub
+                self._hub = self._start()
+                # Child processes of multiprocessing end without atexit, and those of Celery, whose
+                # copy of it is billiard.
+                for name in ("multiprocessing.util", "billiard.util"):
+                    if name in sys.modules:
+                        finalizer = sys.modules[name].Finalize(None, self.close, exitpriority=0)
+                        self._finalizers.append(finalizer)
+            self._hub.call(self._hub.post, message)
 
-    def _run(self, is_ready: threading.Event) -> None:
+    def _start(self) -> Hub:
+        started: Future[Hub] = Future()
+        threading.Thread(
+            target=self._run, args=(started,), name="aiodjango-broadcast", daemon=True
+        ).start()
+        return started.result()
+
+    def _run(self, started: "Future[Hub]") -> None:
         loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(self._make_hub())
+            started.set_result(loop.run_until_complete(self._make_hub()))
+            loop.run_forever()
+        except BaseException as error:
+            started.set_exception(error)
         finally:
-            is_ready.set()
-        loop.run_forever()
-        loop.close()
+            loop.close()
 
-    async def _make_hub(self) -> None:
+    async def _make_hub(self) -> Hub:
         # Not among the hubs of the process: it has no subscribers.
-        self._hub = Hub(make_backend())
+        return Hub(make_backend())
 
     def close(self) -> int:
         """Send what waits, at the end of the process. Returns how many messages were not sent."""
         with self._lock:
             hub, self._hub = self._hub, None
+            while self._finalizers:
+                self._finalizers.pop().cancel()
         if hub is None:
             return 0
-        atexit.unregister(self.close)
         closing = asyncio.run_coroutine_threadsafe(hub.close(FLUSH_TIMEOUT), hub.loop)
         try:
             return closing.result(2 * FLUSH_TIMEOUT)
@@ -175,11 +199,16 @@ def close_sender() -> int:
     return _sender.close()
 
 
+atexit.register(close_sender)
+
+
 async def running(app: web.Application) -> AsyncIterator[None]:
     """Keep the hub of this loop while an application runs, as an entry of its cleanup_ctx."""
     hub = hub_of_this_loop()
     hub.applications += 1
+    hub.open_applications.add(app)
     yield
+    hub.open_applications.discard(app)
     hub.applications -= 1
     if not hub.applications:
         await close_hub()
@@ -193,18 +222,25 @@ async def close_hub() -> int:
 
 
 async def shutdown(app: web.Application) -> None:
-    """End the subscriptions when an application begins to shut down, as an on_shutdown handler."""
-    hub_of_this_loop().end_subscriptions()
+    """End the subscriptions when the last application of this loop begins to shut down.
+
+    As an on_shutdown handler. The WebSockets and event streams of the others close by themselves.
+    """
+    hub = hub_of_this_loop()
+    hub.open_applications.discard(app)
+    if not hub.open_applications:
+        hub.end_subscriptions()
 
 
 def _begin_anew() -> None:
     """Forget, after a fork, the loops and connections that stayed in the parent."""
     global _lock, _hubs, _backend, _sender, _has_warned
+    # Kept: closing a connection here would take it from the event loop of the parent.
+    _left.append((_hubs, _backend, _sender))
     _lock = threading.Lock()
-    _hubs = weakref.WeakKeyDictionary()
+    _hubs = {}
     _backend = None
     _has_warned = False
-    atexit.unregister(_sender.close)
     _sender = _Sender()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
+from django.db.transaction import TransactionManagementError
 
 from . import process
 from .backend import Message
@@ -26,15 +27,20 @@ def publish(channel: str, event: Any, *, now: bool = False) -> None:
     event: what `json.dumps()` with Django's `DjangoJSONEncoder` can encode.
     now: send it at once, even inside a transaction.
 
-    Raises TypeError and ValueError for a channel or an event that cannot be sent.
+    Raises TypeError and ValueError for a channel or an event that cannot be sent, and
+    TransactionManagementError where the autocommit of a database was switched off.
     """
     message = encode(channel, event)
-    if now:
+    if now or is_on_loop():
         process.send(message)
-    elif not is_on_loop() and process.send_in_transaction(message):
-        AfterCommit(process.deliver, message)()
+        return
+    aliases = _databases_in_transaction()
+    is_sent = process.send_in_transaction(message, aliases)
+    step = process.deliver if is_sent else process.send
+    if aliases:
+        AfterCommit(step, message, aliases)
     else:
-        AfterCommit(process.send, message)()
+        step(message)
 
 
 async def apublish(channel: str, event: Any) -> None:
@@ -43,9 +49,7 @@ async def apublish(channel: str, event: Any) -> None:
     For coroutines. Waits only while many events wait for a broker that is slow. The parameters and
     errors are those of `publish()`.
     """
-    message = encode(channel, event)
-    await process.has_room()
-    process.send(message)
+    await process.asend(encode(channel, event))
 
 
 def encode(channel: str, event: Any) -> Message:
@@ -75,23 +79,42 @@ def is_on_loop() -> bool:
     return True
 
 
-class AfterCommit:
-    """What happens to a message once the open transactions of this thread are committed."""
+def _databases_in_transaction() -> list[str]:
+    """The databases that have an open transaction in this thread.
 
-    def __init__(self, step: Callable[[Message], None], message: Message) -> None:
-        self._step = step
-        self._open = [
-            connection.alias
-            for connection in connections.all(initialized_only=True)
-            if connection.in_atomic_block
-        ]
+    Raises TransactionManagementError for one without autocommit: there is no telling its commit.
+    """
+    aliases = []
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            aliases.append(connection.alias)
+        elif connection.connection is not None and not connection.autocommit:
+            raise TransactionManagementError(
+                f"publish() cannot wait for the commit on the database {connection.alias!r}, whose "
+                "autocommit is off: publish with now=True after the commit, or use "
+                "transaction.atomic()."
+            )
+    return aliases
+
+
+class AfterCommit:
+    """What happens to a message once all transactions that are open have been committed."""
+
+    def __init__(
+        self, step: Callable[[Message], None], message: Message, aliases: list[str]
+    ) -> None:
         self.message = message
-        self.is_done = False
+        self._step = step
+        self._left = len(aliases)
+        for alias in aliases:
+            transaction.on_commit(self, using=alias)
+
+    @property
+    def is_done(self) -> bool:
+        return not self._left
 
     def __call__(self) -> None:
-        """Wait for the next commit; take the step after the last."""
-        if self._open:
-            transaction.on_commit(self, using=self._open.pop())
-        else:
-            self.is_done = True
+        """Count the commit of a transaction."""
+        self._left -= 1
+        if not self._left:
             self._step(self.message)

@@ -11,6 +11,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from .backend import Backend, BrokerUnavailable, Message, Receiver
@@ -68,7 +69,7 @@ class RedisBackend(Backend):
 
     async def listen(self, receiver: Receiver) -> None:
         client = await self._available(self._connect())
-        pubsub = client.pubsub()
+        pubsub: Any = _OneConnection(client.connection_pool)
         try:
             await self._available(pubsub.connect())
             self._pubsub = pubsub
@@ -83,10 +84,10 @@ class RedisBackend(Backend):
     async def _receive(self, pubsub: PubSub, receiver: Receiver) -> None:
         was_asked = False
         while True:
-            message = await pubsub.get_message(timeout=QUIET)
+            message = await pubsub.get_message(timeout=TIMEOUT if was_asked else QUIET)
             if message is None:
                 if was_asked:
-                    raise TimeoutError(f"no answer for {QUIET:.0f} seconds")
+                    raise TimeoutError(f"no answer for {TIMEOUT:.0f} seconds")
                 await pubsub.ping()
                 was_asked = True
                 continue
@@ -122,6 +123,18 @@ class RedisBackend(Backend):
     async def close(self) -> None:
         if self._client is not None:
             await _close(self._client)
+
+
+class _OneConnection(PubSub):
+    """Subscriptions that end with their connection.
+
+    redis-py connects and subscribes again by itself, and what was published meanwhile would be
+    missed in silence.
+    """
+
+    async def on_connect(self, connection: Any) -> None:
+        """Called for each connection but the first."""
+        raise ConnectionLost("the connection was lost")
 
 
 async def _close(client: Redis) -> None:

@@ -44,17 +44,18 @@ class Subscription:
         "_events",
         "_hub",
         "_is_ended",
-        "_joining",
         "_sender",
         "_waiter",
+        "is_listening",
         "missed",
     )
 
     def __init__(self, channels: tuple[str, ...]) -> None:
         # Why events were missed, None if none were.
         self.missed: str | None = None
+        # Whether the reader was told that events are received.
+        self.is_listening = False
         self._channels: dict[str, None] = dict.fromkeys(channels)
-        self._joining: set[str] | None = set()
         self._events: deque[bytes] | None = None
         self._hub: Hub | None = None
         self._sender: SocketSender | None = None
@@ -65,15 +66,11 @@ class Subscription:
         if self._hub is not None:
             raise RuntimeError("A subscription can be entered only once; call subscribe() again.")
         self._hub = process.hub_of_this_loop()
-        if self._hub.is_closing:
-            self._is_ended = True
-            return self
         channels, self._channels = self._channels, {}
-        try:
-            await self.join(*channels)
-        except BaseException:
-            self.end(None)
-            raise
+        if self._hub.is_closing:
+            self.end()
+        await self.join(*channels)
+        self.is_listening = True
         return self
 
     async def __aexit__(
@@ -83,27 +80,25 @@ class Subscription:
         traceback: TracebackType | None,
     ) -> None:
         self._sender = None
-        self.end(None)
+        self.end()
 
     async def join(self, *channels: str) -> None:
         """Receive the events of further channels. Returns when the broker delivers them."""
         hub = self._entered()
         for channel in channels:
             check_channel(channel)
-        new = [channel for channel in channels if channel not in self._channels]
-        if self._is_ended:
+        if self._is_ended or self.missed is not None:
             return
-        joining = self._joining = {*(self._joining or ()), *new}
+        new = [channel for channel in channels if channel not in self._channels]
         for channel in new:
             self._channels[channel] = None
             hub.add(self, channel)
         try:
-            for channel in new:
+            for channel in channels:
                 await hub.is_subscribed(channel)
-        finally:
-            joining.difference_update(new)
-            if not joining:
-                self._joining = None
+        except BaseException:  # cancelled: as if it had never begun
+            await self.leave(*new)
+            raise
 
     async def leave(self, *channels: str) -> None:
         """No longer receive the events of these channels."""
@@ -180,14 +175,10 @@ class Subscription:
 
     # --- For the hub -----------------------------------------------------------------------
 
-    def is_joining(self, channel: str) -> bool:
-        """Whether it still waits for its first confirmation of a channel."""
-        return self._joining is not None and channel in self._joining
-
-    def take(self, data: bytes) -> None:
+    def take(self, channel: str, data: bytes) -> None:
         """Take an event, without ever waiting."""
-        if self._is_ended:
-            return
+        if channel not in self._channels:
+            return  # left while the event was on its way
         if self._sender is not None:
             self._sender.send(data)
             return
@@ -199,22 +190,32 @@ class Subscription:
         self._events.append(data)
         self._wake()
 
-    def end(self, missed: str | None) -> None:
-        """End it; missed: why events were missed, None if none were."""
+    def miss(self, reason: str) -> None:
+        """Take nothing more: there would be a gap. `end` follows."""
+        if self.missed is None and not self._is_ended:
+            self.missed = reason
+            self._leave_all()
+
+    def end(self) -> None:
+        """Tell the reader that nothing follows what it has been given."""
         if self._is_ended:
             return
         self._is_ended = True
-        self.missed = missed
-        self._events = None
-        if self._hub is not None:
-            for channel in self._channels:
-                self._hub.remove(self, channel)
+        self._leave_all()
         if self._sender is not None:
             self._close_socket(self._sender)
         self._wake()
 
+    def _leave_all(self) -> None:
+        channels, self._channels = self._channels, {}
+        if self._hub is not None:
+            for channel in channels:
+                self._hub.remove(self, channel)
+
     def _fall_behind(self) -> None:
-        self.end("the reader was too slow")
+        self.miss("the reader was too slow")
+        self._events = None
+        self.end()
 
     def _close_socket(self, sender: SocketSender) -> None:
         if self.missed is None:

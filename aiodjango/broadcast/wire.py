@@ -5,10 +5,14 @@ What does not begin with "@" comes from another program, and is the event as it 
 """
 
 import itertools
+import json
+import logging
 import os
 import uuid
 
 from .backend import Message
+
+logger = logging.getLogger("aiodjango.broadcast")
 
 _process = uuid.uuid4().hex
 # PostgreSQL delivers what is the same only once for each transaction: numbers make it different.
@@ -21,13 +25,21 @@ def pack(message: Message) -> bytes:
 
 
 def unpack(channel: str, payload: bytes) -> Message | None:
-    """Return a message that was received, None for one that this process has sent."""
-    if not payload.startswith(b"@"):
-        return Message(channel, payload)
-    sender, _, rest = payload[1:].partition(b" ")
-    if sender == _process.encode():
+    """Return a message that was received, None for one that is not for subscribers here.
+
+    This process has sent it, or it is invalid.
+    """
+    if payload.startswith(b"@"):
+        sender, _, rest = payload[1:].partition(b" ")
+        number, separator, data = rest.partition(b" ")
+        if separator and number.isdigit():
+            return None if sender == _process.encode() else Message(channel, data or None)
+    try:
+        json.loads(payload.decode())
+    except ValueError:
+        logger.warning("What another program sent to the channel %r is not JSON.", channel)
         return None
-    return Message(channel, rest.partition(b" ")[2] or None)
+    return Message(channel, payload)
 
 
 def _begin_anew() -> None:

@@ -207,4 +207,4 @@ def subscribed(broker: str, request: pytest.FixtureRequest) -> list[object]:
             return client.pubsub_channels("aiodjango:*")
     # PostgreSQL tells only the connection itself.
     hub = process.hub_of_this_loop()
-    return sorted(hub._confirmed)
+    return sorted(hub._link._confirmed)

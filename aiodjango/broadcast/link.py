@@ -1,0 +1,158 @@
+"""The connection of a hub to the broker, and what the hub is subscribed to there."""
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Callable, Container
+from itertools import islice
+
+from .backend import Backend, BrokerUnavailable, Message
+from .outbox import RETRY
+
+logger = logging.getLogger("aiodjango.broadcast")
+
+# Seconds in which the broker has to confirm subscriptions …
+TIMEOUT = 5.0
+# … and how many channels it is asked for at once.
+BATCH = 500
+
+
+class Link:
+    """Keeps what the broker delivers equal to what the subscribers listen to; on an event loop.
+
+    channels: what the subscribers listen to; `change` is called for each that comes or goes.
+    receive: called with each message of another process.
+    resume: called when the broker is back after it was away.
+
+    It connects at the first channel, and connects again for ever.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        channels: Container[str],
+        receive: Callable[[Message], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._backend = backend
+        self._channels = channels
+        self.receive = receive
+        self._resume = resume
+        self._task: asyncio.Task[None] | None = None
+        self._is_away = False
+        self._opened = asyncio.Event()
+        # Channels, in order, for which the broker is to be asked, or no longer.
+        self._changed: dict[str, None] = {}
+        self._has_changed = asyncio.Event()
+        # What the broker was asked for, and which of that it has confirmed.
+        self._asked: set[str] = set()
+        self._confirmed: set[str] = set()
+        self._is_confirmed = asyncio.Event()
+        self._waiters: dict[str, asyncio.Future[None]] = {}
+
+    def change(self, channel: str) -> None:
+        """The first subscriber of a channel has come, or the last has gone."""
+        self._changed[channel] = None
+        self._has_changed.set()
+        if channel not in self._channels:
+            self._wake(channel)
+        elif self._task is None:
+            # In an empty context: that of a request would stay alive.
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), context=contextvars.Context()
+            )
+
+    async def delivers(self, channel: str) -> None:
+        """Wait until the broker delivers a channel, or is known to be away."""
+        if self._is_away or channel in self._confirmed or channel not in self._channels:
+            return
+        waiter = self._waiters.get(channel)
+        if waiter is None:
+            waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiter)  # several may wait
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    # --- For the back end ------------------------------------------------------------------
+
+    def confirm(self, channel: str) -> None:
+        """The broker delivers this channel from now on; "": it takes subscriptions."""
+        if not channel:
+            if self._is_away:
+                self._is_away = False
+                logger.warning("Events of other processes are received again.")
+                self._resume()
+            self._opened.set()
+        elif channel in self._asked:
+            self._confirmed.add(channel)
+            self._wake(channel)
+            if len(self._confirmed) == len(self._asked):
+                self._is_confirmed.set()
+
+    # --- The connection --------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._listen())
+                    both.create_task(self._adjust())
+            except* Exception as errors:
+                self._note_loss(errors.exceptions[0])
+            await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
+
+    async def _listen(self) -> None:
+        await self._backend.listen(self)
+        raise BrokerUnavailable("the connection was closed")
+
+    def _note_loss(self, error: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            logger.warning(
+                "The broker is unavailable: %s. Until it returns, events reach the subscribers of "
+                "the process in which they are published.",
+                error,
+                exc_info=None if isinstance(error, BrokerUnavailable) else error,
+            )
+        self._opened.clear()
+        self._changed.update(dict.fromkeys(self._asked))
+        self._has_changed.set()
+        self._asked.clear()
+        self._confirmed.clear()
+        for channel in list(self._waiters):
+            self._wake(channel)
+
+    async def _adjust(self) -> None:
+        """Ask for what has changed; a channel never again before the broker has confirmed it."""
+        await self._opened.wait()
+        while True:
+            await self._has_changed.wait()
+            changed = list(islice(self._changed, BATCH))
+            for channel in changed:
+                del self._changed[channel]
+            if not self._changed:
+                self._has_changed.clear()
+            old = [c for c in changed if c in self._asked and c not in self._channels]
+            new = [c for c in changed if c not in self._asked and c in self._channels]
+            if old:
+                self._asked.difference_update(old)
+                self._confirmed.difference_update(old)
+                await self._backend.unsubscribe(old)
+            if new:
+                self._asked.update(new)
+                self._is_confirmed.clear()
+                try:
+                    async with asyncio.timeout(TIMEOUT):
+                        await self._backend.subscribe(new)
+                        await self._is_confirmed.wait()
+                except TimeoutError:
+                    raise BrokerUnavailable("subscriptions were not confirmed in time") from None
+
+    def _wake(self, channel: str) -> None:
+        waiter = self._waiters.pop(channel, None)
+        if waiter is not None:
+            waiter.set_result(None)
