@@ -9,6 +9,7 @@ listed there is an error, and so is one that is listed and passes.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -34,6 +35,11 @@ SUITES = [
         )
     ),
 ]
+
+
+OPTIONS = ["--settings=aio_settings", "--parallel=1", "--verbosity=2"]
+# After how long (seconds) the suites, which take some ten, are taken to hang.
+PATIENCE = 500
 
 
 class NoSource(Exception):
@@ -66,17 +72,24 @@ def download_tests(folder: Path) -> Path:
 def run_suites(tests: Path) -> tuple[dict, str]:
     """Run the suites. Returns their outcome, as `aio_runner` writes it, and their output."""
     results = tests / "aio_results.json"
-    done = subprocess.run(
-        [sys.executable, "runtests.py", "--settings=aio_settings", "--parallel=1", *SUITES],
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "runtests.py", *OPTIONS, *SUITES],
         cwd=tests,
         env=environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(HERE)]), RESULTS=str(results)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    try:
+        output, _ = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler writes where each thread is
+        output, _ = process.communicate()
+    finally:
+        process.kill()
     if not results.exists():
-        raise RuntimeError(f"The suites did not run to their end:\n{done.stdout}")
-    return json.loads(results.read_text()), done.stdout
+        raise RuntimeError(f"The suites did not run to their end:\n{output}")
+    return json.loads(results.read_text()), output
 
 
 def read_list() -> dict[str, str]:
