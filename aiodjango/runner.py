@@ -111,9 +111,8 @@ class _Connection(web.RequestHandler):
             line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
             self._line = None if end or len(line) > MAX_FIRST_LINE else line
             if end and _OTHER_PROTOCOL.search(line):
-                data = (
-                    b"\0"  # which the parser answers and logs as it does other malformed requests
-                )
+                # The parser answers and logs it, as other malformed requests.
+                data = b"\0\r\n\r\n"
         super().data_received(data)
 
 

@@ -87,6 +87,25 @@ def test_the_options_of_aiohttp_are_taken():
     assert isinstance(runner, web.AppRunner)
 
 
+async def test_a_handler_is_cancelled_where_the_option_says_so(serve):
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(request):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    app = web.Application()
+    app.router.add_get("/", wait)
+    server = await serve(app, handler_cancellation=True)
+    async with server.client() as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        await asyncio.wait_for(begun.wait(), 60)
+    await asyncio.wait_for(cancelled.wait(), 60)
+
+
 # ---- Limits ----
 
 
