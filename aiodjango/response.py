@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from .connection import sending_ended
 from .database import run_in_django
 from .middleware import RequestMiddleware
 from .request import LiftedRequest, known_django_request
@@ -46,18 +47,23 @@ class BodyUnwanted(ClientConnectionResetError):
 def drop_body(request: web.Request, response: web.StreamResponse) -> None:
     """Drop the parts of a response that has no body; aiohttp would send them.
 
-    To be called before the headers are sent. A stream of events would never end by itself: its view
-    gets BodyUnwanted, as if the client had left.
+    To be called before the headers are sent. A view whose client has left gets BodyUnwanted, and so
+    does a stream of events, which would never end by itself.
     """
     writer: Any = request.writer
     is_endless = response.content_type == "text/event-stream"
 
     async def write(*args: Any, **options: Any) -> None:
         writer.send_headers()
-        if is_endless:
+        transport = request.transport
+        has_left = (
+            transport is None
+            or transport.is_closing()
+            # A client that waits for nothing more has no other way to show that it left.
+            or sending_ended(transport) is not None
+        )
+        if is_endless or has_left:
             raise BodyUnwanted("The response has no body")
-        if request.transport is None or request.transport.is_closing():
-            raise ClientConnectionResetError("Cannot write to closing transport")
         await asyncio.sleep(0)
 
     async def write_eof(chunk: bytes = b"") -> None:

@@ -89,31 +89,40 @@ class AioRunner(web.AppRunner):
 
 
 class _Server(web.Server):
-    """Makes connections of our own kind."""
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+    """A server whose connections are attended from their start."""
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         # Keeps a connection whose client has only ended its sending.
-        transport.set_protocol(Connection(handler, transport))
+        connection = Connection(handler, transport)
+        vars(connection)["data_received"] = _FirstLine(connection, handler)
+        transport.set_protocol(connection)
 
 
-class _Connection(web.RequestHandler):
-    """Refuses other protocols, of which aiohttp's parser in C takes some for versions of HTTP."""
+class _FirstLine:
+    """Receives the first request line, and refuses protocols other than HTTP/1.0 and HTTP/1.1.
 
-    # The first line, until it is complete. Proxies send no other protocol after HTTP.
-    _line: bytes | None = b""
+    aiohttp's parser in C takes some of them for versions of HTTP. Later lines are not examined: who
+    has spoken HTTP goes on so.
+    """
 
-    def data_received(self, data: bytes) -> None:
+    def __init__(self, connection: Connection, handler: web.RequestHandler) -> None:
+        self._attributes = vars(connection)
+        self._handler = handler
+        self._line: bytes | None = b""
+
+    def __call__(self, data: bytes) -> None:
         if self._line is not None:
             line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
-            self._line = None if end or len(line) > MAX_FIRST_LINE else line
+            self._line = line
+            if end or len(line) > MAX_FIRST_LINE:
+                self._line = None
+                # uvloop has remembered this object, asyncio looks it up.
+                self._attributes["data_received"] = self._handler.data_received
             if end and _OTHER_PROTOCOL.search(line):
                 # The parser answers and logs it, as other malformed requests.
                 data = b"\0\r\n\r\n"
-        super().data_received(data)
+        self._handler.data_received(data)
 
 
 def _decoding(make_request: Callable[..., Any]) -> Callable[..., Any]:
