@@ -7,7 +7,7 @@ abnormal closure (1006).
 import asyncio
 import random
 import weakref
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from aiohttp import WSCloseCode, web
@@ -47,6 +47,14 @@ class OpenConnections:
             if not task.done():
                 self._close_soon(_cancel(task))
 
+    async def running(self, app: web.Application) -> AsyncIterator[None]:
+        """Leave no task behind, as an entry of cleanup_ctx."""
+        yield
+        # What is not closed yet has ended with its connection.
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
     def _close_soon(self, closing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
@@ -66,6 +74,7 @@ def close_open_connections(app: web.Application) -> None:
     if OPEN_CONNECTIONS not in app and not app.pre_frozen:
         connections = app[OPEN_CONNECTIONS] = OpenConnections()
         app.on_shutdown.append(connections.shutdown)
+        app.cleanup_ctx.append(connections.running)
 
 
 def note_open(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,5 +1,6 @@
 """What error reports show of a request for a coroutine view: the debug page and mails to ADMINS."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,7 +9,6 @@ from aiohttp.abc import AbstractView
 from django.http import HttpRequest, QueryDict
 from django.views import debug
 from django.views.decorators import debug as decorators
-from multidict import MultiDict, MultiMapping
 
 from .unreadable import frames_of
 
@@ -41,6 +41,14 @@ def reporter_filter() -> Any:
     return _derived(kind)()
 
 
+def _is_multidict(kind: type) -> bool:
+    """Whether this is a type of aiohttp's forms and headers, which give all values of a key.
+
+    Asked of the type: a lazy object may fail, or use the database, when it is asked itself.
+    """
+    return issubclass(kind, Mapping) and hasattr(kind, "getall")
+
+
 @lru_cache(maxsize=8)
 def _derived(kind: type[Any]) -> type[Any]:
     class LiftedReporterFilter(kind):  # type: ignore[misc]
@@ -57,16 +65,15 @@ def _derived(kind: type[Any]) -> type[Any]:
         def cleanse_special_types(self, request: Any, value: Any) -> Any:
             """Of the variables of a frame: aiohttp's forms and headers are multidicts."""
             value = super().cleanse_special_types(request, value)
-            # By its type: a lazy object may fail, or use the database, when it is asked.
-            if not issubclass(type(value), MultiMapping):
+            if not _is_multidict(type(value)):
                 return value
             marked = getattr(request, MARK, ()) if self.is_active(request) else ()
-            return MultiDict(
+            return [
                 (name, self.cleansed_substitute)
                 if marked == "__ALL__" or name in marked or self._is_secret(name)
                 else (name, each)
                 for name, each in value.items()
-            )
+            ]
 
         def _is_secret(self, name: str) -> bool:
             key = name.upper().replace("-", "_")

@@ -83,7 +83,7 @@ class Server:
         return True
 
     def output(self) -> str:
-        return self.log.read_text()
+        return self.log.read_text(errors="backslashreplace")
 
 
 @contextmanager
