@@ -21,7 +21,7 @@ from .forks import prepare_for_forks
 from .open_connections import close_open_connections
 from .routes import LiftedResource, RouteTable
 from .templates import guard_templates
-from .watch import watch_interval
+from .watch import connect_signals, watch_interval
 
 
 def get_aio_application(
@@ -174,3 +174,4 @@ def _set_up_django() -> None:
     guard_templates()
     prepare_for_forks()
     share_caches()
+    connect_signals()

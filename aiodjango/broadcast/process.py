@@ -53,6 +53,11 @@ def forget_hub(hub: Hub) -> None:
             del _hubs[hub.loop]
 
 
+def reaches_others() -> bool:
+    """Whether the back end reaches other processes at all."""
+    return _shared_backend().is_remote
+
+
 def check_message(message: Message) -> None:
     """Raise ValueError for a message that the back end cannot carry."""
     _shared_backend().check_message(message)

@@ -11,6 +11,9 @@ from aiodjango.broadcast import process
 from aiodjango.broadcast.backend import Message
 from aiodjango.broadcast.publishing import AfterCommit
 
+# The beginning of the channels by which processes tell each other of what concerns aiodjango.
+OWN = "aiodjango."
+
 Captured = tuple[str, Any]
 
 
@@ -27,7 +30,8 @@ class CapturedBroadcasts(Sequence[Captured]):
         self._is_over = False
 
     def record(self, message: Message) -> None:
-        self._sent.append(message)
+        if not message.channel.startswith(OWN):
+            self._sent.append(message)
 
     def stop(self) -> None:
         self._sent = self._messages()

@@ -1,10 +1,12 @@
 import os
 
 from aiohttp import web
+from django.contrib.auth import logout
 from django.db import transaction
 from django.http import HttpResponse
 from django.urls import path
 
+from aiodjango import watch_user
 from aiodjango.broadcast import apublish, publish, subscribe
 
 
@@ -31,4 +33,24 @@ def ring(request):
     return HttpResponse("committed")
 
 
-urlpatterns = [path("bell/", bell), path("ring/", ring)]
+async def watched(request):
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    await watch_user(request, ws)
+    await ws.send_json({"pid": os.getpid()})
+    async for _ in ws:
+        pass
+    return ws
+
+
+def log_out(request):
+    logout(request)
+    return HttpResponse("logged out")
+
+
+urlpatterns = [
+    path("bell/", bell),
+    path("ring/", ring),
+    path("watched/", watched),
+    path("logout/", log_out),
+]

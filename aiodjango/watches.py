@@ -1,0 +1,318 @@
+"""The WebSockets of an event loop whose logins are watched."""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+
+from . import logins
+from .auth import aget_session, aget_user
+from .broadcast import subscribe
+from .broadcast.process import reaches_others
+from .database import django_context
+from .exits import is_cancellation
+from .logins import Identity, hash_of_session
+
+logger = logging.getLogger("aiodjango")
+
+# The close code of a WebSocket whose user's login has ended: private, and reminding of 401.
+LOGIN_ENDED = 4401
+# Where processes tell each other what may have ended logins.
+CHANNEL = "aiodjango.logins"
+
+# How many WebSockets one query of the periodic check is about.
+BATCH = 500
+# How soon a check that has failed is repeated, as a part of the interval.
+RETRY = 1 / 8
+# A check may take as long as the interval, and a login may be unknown for twice as long before its
+# WebSocket is closed. This counts instead of a shorter interval, in seconds.
+SHORTEST_LIMIT = 10.0
+
+
+def watch_interval() -> float:
+    """Return the setting AIO_WATCH_INTERVAL, in seconds."""
+    interval = getattr(settings, "AIO_WATCH_INTERVAL", 30.0)
+    if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
+        raise ImproperlyConfigured(
+            f"AIO_WATCH_INTERVAL must be a number of seconds greater than 0, not {interval!r}: how "
+            "often the logins of the WebSockets under watch_user() are checked."
+        )
+    return interval
+
+
+class Watch:
+    """One WebSocket and the login that it was opened with."""
+
+    # Both None until the user has been loaded.
+    user_pk: Any = None
+    identity: Identity | None = None
+
+    def __init__(self, session_key: str | None, ws: web.WebSocketResponse) -> None:
+        self.session_key = session_key
+        # Who has logged out while the user was not known.
+        self.logged_out: set[Any] = set()
+        # When the login was last known to hold, on the clock of the loop.
+        self.known_at = asyncio.get_running_loop().time()
+        self._ws = weakref.ref(ws)
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def session_hash(self) -> str:
+        return hash_of_session(self.session_key)
+
+    @property
+    def is_over(self) -> bool:
+        ws = self._ws()
+        return ws is None or ws.closed
+
+    def changed_to(self, identity: Identity) -> str | None:
+        return None if self.identity is None else self.identity.changed_to(identity)
+
+    def end(self, reason: str, code: int = LOGIN_ENDED) -> None:
+        """Close the WebSocket; on its own loop."""
+        ws = self._ws()
+        if ws is not None and not ws.closed:
+            self._closing = asyncio.create_task(_close(ws, code, reason))
+
+    def end_unknown(self) -> None:
+        self.end("login unknown", WSCloseCode.TRY_AGAIN_LATER)
+
+
+async def _close(ws: web.WebSocketResponse, code: int, reason: str) -> None:
+    try:
+        await ws.close(code=code, message=reason.encode())
+    except Exception:
+        logger.exception("A WebSocket whose login has ended could not be closed properly.")
+
+
+class Watches:
+    """The watches of one event loop."""
+
+    _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Watches]" = (
+        weakref.WeakKeyDictionary()
+    )
+    # Signals arrive in other threads.
+    _lock = threading.Lock()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._interval = watch_interval()
+        self._limit = max(self._interval, SHORTEST_LIMIT)
+        self._of_user: dict[Any, list[Watch]] = defaultdict(list)
+        self._checking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        # Users whose logins other processes have something to tell of.
+        self._suspects: set[Any] = set()
+        self._examining: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_this_loop(cls) -> "Watches":
+        loop = asyncio.get_running_loop()
+        with cls._lock:
+            watches = cls._by_loop.get(loop)
+            if watches is None:
+                watches = cls._by_loop[loop] = cls(loop)
+        return watches
+
+    @classmethod
+    def of_all_loops(cls) -> "list[Watches]":
+        with cls._lock:
+            return list(cls._by_loop.values())
+
+    # ---- On the loop ----
+
+    def add(self, watch: Watch) -> None:
+        with self._lock:
+            self._of_user[watch.user_pk].append(watch)
+        if self._timer is None:
+            self._set_timer(self._interval)
+        if reaches_others() and (self._hearing is None or self._hearing.done()):
+            self._hearing = self._run(self._hear())
+
+    async def start(self, watch: Watch, request: web.Request) -> None:
+        """Load the user of a watch, and check the login, until that has succeeded once."""
+        is_first = True
+        try:
+            while not watch.is_over:
+                try:
+                    async with asyncio.timeout(self._limit):
+                        await self._decide(watch, request, is_first=is_first)
+                    return
+                except BaseException as error:
+                    if is_cancellation(error):
+                        raise
+                    self._note_failure([watch], error)
+                is_first = False
+                await asyncio.sleep(self._interval * RETRY)
+        except BaseException:
+            watch.end_unknown()  # nothing goes on to watch it
+            raise
+
+    async def _decide(self, watch: Watch, request: web.Request, *, is_first: bool) -> None:
+        user = await aget_user(request)
+        if not user.is_authenticated:
+            self._forget(watch)
+            if not is_first:
+                watch.end_unknown()  # the login may have ended since the first attempt
+            return
+        session = await aget_session(request)
+        if not self._identify(watch, user, session.session_key):
+            watch.end("logged out")
+            return
+        # The user may have been loaded long ago: what has happened since is found here, and what
+        # happens from now on is told by signals.
+        await _check_logins([watch])
+
+    def _identify(self, watch: Watch, user: Any, session_key: str | None) -> bool:
+        """Set the user of a watch. Returns False if that user has logged out meanwhile."""
+        identity = Identity(user)
+        with self._lock:
+            self._remove(watch)
+            watch.session_key = session_key
+            watch.user_pk, watch.identity = user.pk, identity
+            self._of_user[user.pk].append(watch)
+            return user.pk not in watch.logged_out
+
+    def _forget(self, watch: Watch) -> None:
+        with self._lock:
+            self._remove(watch)
+
+    def _remove(self, watch: Watch) -> None:
+        watches = self._of_user.get(watch.user_pk, [])
+        if watch in watches:  # unless it was over, and a check has found that
+            watches.remove(watch)
+
+    def _set_timer(self, delay: float) -> None:
+        # In a context of its own: that of a request would live on with the timer.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, self._start_check, context=contextvars.Context())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+
+    def _start_check(self) -> None:
+        self._timer = None
+        self._checking = self._run(self._check())
+
+    async def _check(self) -> None:
+        """Look for logins that have ended unnoticed."""
+        succeeded = await self._check_all(self._open_watches())
+        if self._open_watches() and self._timer is None:
+            self._set_timer(self._interval if succeeded else self._interval * RETRY)
+
+    async def _check_all(self, watches: list[Watch]) -> bool:
+        watches = [watch for watch in watches if watch.identity is not None]
+        succeeded = True
+        for start in range(0, len(watches), BATCH):
+            batch = watches[start : start + BATCH]
+            try:
+                async with asyncio.timeout(self._limit), django_context():
+                    await _check_logins(batch)
+            except BaseException as error:  # the database may be away
+                if is_cancellation(error):
+                    raise
+                self._note_failure(batch, error)
+                succeeded = False
+        return succeeded
+
+    def _note_failure(self, watches: list[Watch], error: BaseException) -> None:
+        """Close those whose logins have been unknown for too long."""
+        earliest = asyncio.get_running_loop().time() - 2 * self._limit
+        ended = [watch for watch in watches if watch.known_at <= earliest]
+        for watch in ended:
+            watch.end_unknown()
+        logger.error("The logins of open WebSockets could not be checked.", exc_info=error)
+        if ended:
+            logger.warning("%d WebSockets with unknown logins are closed.", len(ended))
+
+    def _open_watches(self) -> list[Watch]:
+        """Forget the watches that are over, and return the others."""
+        found = []
+        with self._lock:
+            for pk, watches in list(self._of_user.items()):
+                watches[:] = [watch for watch in watches if not watch.is_over]
+                if watches:
+                    found += watches
+                else:
+                    del self._of_user[pk]
+        return found
+
+    # ---- What happens in other processes ----
+
+    async def _hear(self) -> None:
+        """Hear of it as long as this loop has a broadcast."""
+        while True:
+            async with subscribe(CHANNEL) as events:
+                if self._timer is not None:  # a check now, for what was not heard before
+                    self._timer.cancel()
+                    self._start_check()
+                async for news in events:
+                    self._heed(news)
+            if events.missed is None:
+                return
+
+    def _heed(self, news: Any) -> None:
+        try:
+            pk = get_user_model()._meta.pk.to_python(news["user"])
+            if "session" in news:
+                self.log_out(pk, news["session"])
+                return
+        except Exception:
+            logger.exception("What another process told of a login is invalid.")
+            return
+        self._suspects.add(pk)
+        if self._examining is None or self._examining.done():
+            self._examining = self._run(self._examine())
+
+    async def _examine(self) -> None:
+        while self._suspects:
+            watches = [watch for pk in self._suspects for watch in self.of_user(pk)]
+            self._suspects.clear()
+            await self._check_all(watches)
+
+    # ---- In any thread ----
+
+    def of_user(self, pk: Any) -> list[Watch]:
+        with self._lock:
+            return list(self._of_user.get(pk, ()))
+
+    def log_out(self, user_pk: Any, session_hash: str | None) -> None:
+        """End the watches of a session of a user, or of all sessions of that user."""
+        with self._lock:
+            known = list(self._of_user.get(user_pk, ()))
+            unknown = list(self._of_user.get(None, ()))
+            for watch in unknown if session_hash is None else ():
+                watch.logged_out.add(user_pk)
+        for watch in known:
+            if session_hash in (None, watch.session_hash):
+                self.end(watch, "logged out")
+        for watch in unknown:
+            if watch.session_hash == session_hash:
+                self.end(watch, "logged out")
+
+    def end(self, watch: Watch, reason: str) -> None:
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():  # pragma: no branch - a race
+            try:
+                loop.call_soon_threadsafe(watch.end, reason)
+            except RuntimeError:  # pragma: no cover - a race
+                pass  # closed just now, and its WebSockets with it
+
+
+async def _check_logins(watches: list[Watch]) -> None:
+    """End the watches whose logins do not hold any more."""
+    now = asyncio.get_running_loop().time()
+    for watch, reason in await logins.ended(watches):
+        watch.end(reason)
+    for watch in watches:
+        watch.known_at = now
