@@ -284,3 +284,15 @@ async def test_static_files_of_another_host_are_left_to_it(runserver, client):
     )
     url = await server.started()
     assert await body(client, f"{url}/static/style.css") == (200, "caught static/style.css")
+
+
+@pytest.mark.parametrize("path", ["/sync/", "/lifted/"])
+async def test_long_lines_are_taken_as_by_djangos_own(runserver, path):
+    server = await runserver("--noreload", "127.0.0.1:0")
+    url = await server.started()
+    headers = {"X-Long": "a" * 60_000}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"{url}{path}?{'a' * 60_000}", headers=headers) as response,
+    ):
+        assert response.status == 200
