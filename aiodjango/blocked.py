@@ -42,6 +42,11 @@ INTERVAL = THRESHOLD / 4
 PATIENCE = 5.0
 # For how long (seconds) the same function isn't named again.
 QUIET = 5.0
+# A call into C may keep the interpreter from all other threads. Then the task is seen at one of the
+# instructions before or after the call, which may be on other lines.
+NEARBY = (
+    "No other thread could run for most of that time: the cause may be on a line close to this.\n"
+)
 
 # Where nothing of a project's stands.
 _LIBRARIES = (
@@ -162,12 +167,14 @@ class Watcher:
                 # Before we could look, it may have kept us waiting as well.
                 block = Block(task, stopwatch.elapsed - stopwatch.late)
             block.places[place] += 1
+            block.unseen = max(block.unseen, stopwatch.late)
             if stopwatch.elapsed - block.begun > PATIENCE:
                 self._tell(block, stopwatch.elapsed, is_over=False)
             if self._answered.wait(INTERVAL):
                 break
             stopwatch.lap()
         stopwatch.lap()
+        block.unseen = max(block.unseen, stopwatch.late)
         self._tell(block, stopwatch.elapsed)
 
     def _look(self) -> tuple[asyncio.Task[Any] | None, Place | None]:
@@ -194,7 +201,7 @@ class Watcher:
             return
         self._told[key] = now + QUIET
         logger.warning(
-            "%s %s the event loop for %.2f s%s, and nothing else was served meanwhile:\n%s"
+            "%s %s the event loop for %.2f s%s, and nothing else was served meanwhile:\n%s%s"
             "Await an async library here, or await asyncio.to_thread(…) for what waits or "
             "computes and aiodjango.run_in_django(…) for Django's sync code.",
             f"The view {place.view}" if place.view else "A task",
@@ -202,6 +209,7 @@ class Watcher:
             took,
             "" if is_over else " until now",
             place,
+            NEARBY if block.unseen > took / 2 else "",
         )
 
     def _cpu_time(self) -> float:
@@ -218,6 +226,8 @@ class Block:
         self.task = task
         self.begun = begun
         self.places: Counter[Place | None] = Counter()
+        # The longest time (seconds) in which the interpreter was not free for a look.
+        self.unseen = 0.0
         self.is_told = False
 
 

@@ -7,6 +7,7 @@ import importlib
 import io
 import itertools
 import pdb
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from aiodjango import blocked, django_view, get_aio_application, get_aio_subapp
 from tests import blocking
 from tests.conftest import require
 from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, wait_until
 
 LONG = 0.2  # seconds, that a view here blocks
 
@@ -38,6 +39,14 @@ LONG = 0.2  # seconds, that a view here blocks
 async def lifted(request):
     time.sleep(LONG)  # the line
     return web.Response()
+
+
+async def until_named(request):
+    wait_until(named["condition"])
+    return web.Response()
+
+
+named = {"condition": lambda: True}
 
 
 async def with_value(request, number):
@@ -201,6 +210,7 @@ async def push(message):
 
 urlpatterns = [
     path("lifted/", lifted),
+    path("until-named/", until_named),
     path("number/<int:number>/", with_value),
     path("helper/", through_helper),
     path("library/", through_library),
@@ -292,7 +302,6 @@ HERE = [
     ("library/", "through_library", run_elsewhere),
     ("class/", "ClassView", ClassView.get),
     ("decorator/", "with_decorator", with_decorator.__wrapped__),
-    ("one-call/", "computing_in_one_call", computing_in_one_call),
     ("native/", "native", native),
     ("native-decorator/", "native_with_decorator", native_with_decorator.__wrapped__),
     ("left/", "left", left),
@@ -308,6 +317,14 @@ async def test_a_view_is_named_with_the_line_it_stood_at(client, caplog, url, vi
     assert "# the line\n" in message
     assert "asyncio.to_thread" in message
     assert "run_in_django" in message
+
+
+async def test_a_call_that_lets_no_other_thread_run(client, caplog):
+    """At which line the interpreter becomes free again depends on its version."""
+    message = await provoke(client, "/one-call/", caplog)
+    assert message.startswith(f"The view {__name__}.computing_in_one_call blocked the event loop ")
+    assert re.search(r"line \d+, in computing_in_one_call\n", message)
+    assert blocked.NEARBY in message
 
 
 async def test_a_view_that_was_installed(aiohttp_client, caplog, tmp_path, monkeypatch):
@@ -384,9 +401,12 @@ async def test_a_hosts_own_handler(aiohttp_client, caplog):
 async def test_a_view_that_never_ends_is_named_all_the_same(client, caplog, monkeypatch):
     """One that waits for its own server, say."""
     monkeypatch.setattr(blocked, "PATIENCE", 0.11)
-    message = await provoke(client, "/lifted/", caplog)
-    assert message.startswith(f"The view {__name__}.lifted has blocked the event loop for ")
+    monkeypatch.setitem(named, "condition", lambda: warnings(caplog))
+    await get(client, "/until-named/")
+    (message,) = warnings(caplog)
+    assert message.startswith(f"The view {__name__}.until_named has blocked the event loop for ")
     assert "until now" in message
+    assert blocked.NEARBY not in message
 
 
 async def test_the_same_place_is_not_named_again_at_once(client, caplog, monkeypatch):

@@ -1,6 +1,7 @@
 """Lifted routes match exactly where Django's own resolver matches, with the same values."""
 
 import asyncio
+import inspect
 
 from aiohttp import web
 from hypothesis import event, given, settings
@@ -27,7 +28,7 @@ def make_sync_view():
 
 
 def is_lifted(view):
-    return asyncio.iscoroutinefunction(view)
+    return inspect.iscoroutinefunction(view)
 
 
 lifted = st.builds(make_aio_view)

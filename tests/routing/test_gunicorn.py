@@ -1,6 +1,7 @@
 """Under gunicorn a path is answered by the view that it resolves to."""
 
 import asyncio
+import inspect
 import json
 import random
 
@@ -28,7 +29,7 @@ def more_paths():
 
 
 def expected_answer(path):
-    found = django_resolve(only_lifted(urlpatterns, asyncio.iscoroutinefunction), path)
+    found = django_resolve(only_lifted(urlpatterns, inspect.iscoroutinefunction), path)
     found = found or django_resolve(urlpatterns, path)
     if found is None:
         return None
