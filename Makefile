@@ -15,7 +15,7 @@
 #   ARGS=--quick           or for the benchmarks (ARGS=--help shows them all)
 
 PYTHON := $(or $(PYTHON),$(shell \
-	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 			&& echo $$python && break; \
 	done))
@@ -32,7 +32,8 @@ demo: $(VENV)/installed
 		echo "If that port is in use, choose another one: make demo ADDRESS=8001" >&2; exit 1; }
 
 # Other people's packages, for the tests that need them; without them these are skipped.
-test: $(VENV)/installed-test $(if $(CI),$(VENV)/installed-packages)
+PACKAGES := $(CI)
+test: $(VENV)/installed-test $(if $(PACKAGES),$(VENV)/installed-packages)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-quick: $(VENV)/installed-test
