@@ -4,6 +4,7 @@ import gzip
 import importlib
 import io
 import json
+import sys
 import zlib
 
 import pytest
@@ -29,12 +30,14 @@ def packaged(module, name="compress"):
     return getattr(importlib.import_module(require(module=module)), name)
 
 
+# In the standard library from Python 3.14 on.
+ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 ENCODERS = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "raw deflate": raw_deflate,
     "br": lambda data: packaged("brotli")(data),
-    "zstd": lambda data: packaged("backports.zstd")(data),
+    "zstd": lambda data: packaged(ZSTD)(data),
     "two members": lambda data: gzip.compress(data[:100]) + gzip.compress(data[100:]),
 }
 CODINGS = {"raw deflate": "deflate", "two members": "gzip"}
