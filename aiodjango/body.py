@@ -13,6 +13,11 @@ from .memory import UNCOUNTED, MemoryBudget, Share
 
 # How often (seconds) a body that takes long is looked after.
 WATCH_INTERVAL = 1.0
+# How long (seconds) a body may bring nothing, unless an option says otherwise …
+BODY_TIMEOUT = 60.0
+# … and how much (bytes) one for Django brings at least in that time: there it is of no use before
+# it is complete. A coroutine view may take what comes as it comes.
+LEAST_PROGRESS = 1024
 
 
 class BodyTooLarge(Exception):
@@ -21,6 +26,14 @@ class BodyTooLarge(Exception):
 
 class BodyMalformed(Exception):
     """The body breaks its own framing or coding."""
+
+
+class BodyStalled(web.HTTPRequestTimeout):
+    """For whoever reads a body: no more of it has arrived for too long."""
+
+
+class BodyInterrupted(web.HTTPServiceUnavailable):
+    """For whoever reads a body: the server ends, and receives no more of it."""
 
 
 class ClientLeft(Exception):
@@ -37,17 +50,23 @@ class Body(NamedTuple):
 
 
 async def receive_body(
-    request: web.BaseRequest, *, max_size: int, memory_limit: int, budget: MemoryBudget
+    request: web.BaseRequest,
+    *,
+    max_size: int,
+    memory_limit: int,
+    budget: MemoryBudget,
+    stall_limit: float,
 ) -> Body:
-    """Receive the whole body of `request`, whatever the sender's pace.
+    """Receive the whole body of `request`.
 
     At most `memory_limit` bytes stay in memory (beside the connection's own buffer), and less when
     `budget` is used up; the rest is written to a temporary file off the loop. aiohttp's
     `client_max_size` plays no part.
 
     Raises BodyTooLarge above `max_size` bytes (as soon as that is known) and for a body that the
-    server has decoded and that grows out of proportion, BodyMalformed, and
-    ClientLeft when the connection ends first.
+    server has decoded and that grows out of proportion, BodyMalformed, BodyStalled when less than
+    `LEAST_PROGRESS` has arrived for `stall_limit` seconds, BodyInterrupted, and ClientLeft when the
+    connection ends first.
     """
     if request.content_length is not None and request.content_length > max_size:
         raise BodyTooLarge
@@ -59,7 +78,7 @@ async def receive_body(
         if content.at_eof() and content is request.content:
             # A middleware has read it already: aiohttp keeps what request.read() gave.
             await spool.write(await request.read())
-        with BodyWatch(request):
+        with BodyWatch(request, stall_limit, LEAST_PROGRESS):
             while chunk := await content.readany():
                 length = spool.length + len(chunk)
                 sent = content.total_compressed_bytes
@@ -71,8 +90,6 @@ async def receive_body(
     except BaseException as error:
         spool.discard()
         if isinstance(error, web.RequestPayloadError | HttpProcessingError):
-            # Or aiohttp would read on after the response, and meet the same error.
-            content.feed_eof()
             raise BodyMalformed from error
         # aiohttp reports a lost connection as whatever ended it, or as its own RuntimeError.
         if isinstance(error, Exception) and request.transport is None:
@@ -93,40 +110,62 @@ def close_off_loop(file: IO[bytes]) -> None:
 
 
 class BodyWatch:
-    """Breaks off a body when the connection's parser has given up on it without telling.
+    """Breaks off a body that will never be complete, for whoever waits for more of it.
 
-    aiohttp's parser in C leaves a body that breaks its framing waiting for ever; what can be seen
-    is that its complaint is queued as the connection's next message, which cannot have come yet.
+    timeout: how long it may take, in seconds, for more to arrive.
+    least: how much that is, in bytes.
     """
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, timeout: float, least: int = 1) -> None:
         self._request = request
+        self._timeout = timeout
+        self._least = least
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        self.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        if not as_sent(self._request).is_eof():
+        self._content = as_sent(self._request)
+        if not self._content.is_eof():
+            self._note_progress()
             self._look_later()
 
-    def stop(self) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _note_progress(self) -> None:
+        self._received = self._content.total_raw_bytes
+        self._since = self._loop.time()
+
     def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL, self._look)
+        self._timer = self._loop.call_later(min(WATCH_INTERVAL, self._timeout / 4), self._look)
 
     def _look(self) -> None:
-        content = as_sent(self._request)
-        has_complained = getattr(self._request.protocol, "_messages", None)
-        if has_complained and not content.is_eof():
-            content.set_exception(web.RequestPayloadError("malformed"))
+        if self._content.is_eof():
+            return
+        error = self._error()
+        if error is None:
+            self._look_later()
         else:
-            self.start()
+            # From now on aiohttp ignores what arrives.
+            self._request.protocol.close()
+            self._content.set_exception(error)
+
+    def _error(self) -> Exception | None:
+        # There is no public way to see these three.
+        protocol = self._request.protocol
+        if protocol._messages:
+            # aiohttp's parser in C leaves a body that breaks its framing waiting for ever; its
+            # complaint is queued as the connection's next message, which cannot have come yet.
+            return web.RequestPayloadError("malformed")
+        if protocol._close or protocol._force_close:
+            return BodyInterrupted(text="The server is about to end")
+        is_waited_for = self._content._waiter is not None
+        if not is_waited_for or self._content.total_raw_bytes - self._received >= self._least:
+            self._note_progress()
+        elif self._loop.time() - self._since >= self._timeout:
+            return BodyStalled(text="The body of the request did not arrive in time")
+        return None
 
 
 class _Spool:

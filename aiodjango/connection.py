@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         state = self._state
         is_over = self._is_tls or has_hung_up(self._transport)
-        if is_over or not state.keeps_half_open or state.is_idle or state.is_truncated:
+        if is_over or not state.keeps_half_open or state.is_idle or state.is_receiving:
             return False
         self.ended = monotonic()
         self._close_after_last()
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
             return
         if has_hung_up(self._transport):
             self._transport.abort()
-        elif not state.keeps_half_open or not state.is_answering or state.is_truncated:
+        elif not state.keeps_half_open or not state.is_answering or state.is_receiving:
             self._transport.close()
         else:
             self._close_after_last()
@@ -113,7 +113,7 @@ class _State:
         return self.handler._request_in_progress or self.has_more
 
     @property
-    def is_truncated(self) -> bool:
+    def is_receiving(self) -> bool:
         """Whether the body of a request is not complete."""
         request = self.handler._current_request
         if request is not None and not as_sent(request).is_eof():
@@ -150,6 +150,21 @@ class _Unanswered:
 def unanswered() -> web.Response:
     """The response to a client that has left, for access logs."""
     return web.Response(status=_Unanswered.status, reason=_Unanswered.reason)
+
+
+def end_when_received(handler: web.RequestHandler) -> bool:
+    """End a connection after the requests that it has, at once if it has none.
+
+    Returns False, and lets it be, while the body of a request is still to be received.
+    """
+    state = _State(handler)
+    if state.is_receiving:
+        return False
+    if state.is_idle:
+        handler.force_close()
+    else:
+        handler.close()
+    return True
 
 
 def attend(request: web.BaseRequest) -> None:

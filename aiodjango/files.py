@@ -19,7 +19,7 @@ from .connection import attend
 from .exits import without_exit
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
-from .framing import close_if_last, discard_encoded, handle_expect, refuse
+from .framing import close_if_last, discard_rest, handle_expect, refuse
 from .mediatypes import is_passive, is_script, media_type, with_charset
 from .placement import NO_METHODS, IndexEntry, Resolved
 
@@ -130,7 +130,7 @@ class Files(IndexEntry):
                 return await refuse(web.HTTPNotFound(), request)
             close_if_last(request, response)
         finally:
-            discard_encoded(request)
+            discard_rest(request)
         return response
 
     def _respond(self, request: web.Request) -> web.StreamResponse | None:

@@ -52,10 +52,10 @@ def is_last(request: web.BaseRequest) -> bool:
 
     aiohttp's parser in C does not start quite afresh after a chunked body, nor does it keep all
     that came along with a request to switch to a protocol that aiohttp does not speak. An encoded
-    body that was not read is discarded with its connection (see `discard_encoded`).
+    body that was not read is discarded with its connection (see `discard_rest`).
     """
     headers = request.headers
-    if hdrs.TRANSFER_ENCODING in headers or has_encoded_rest(request):
+    if hdrs.TRANSFER_ENCODING in headers or has_encoded_rest(request) or is_broken(request):
         return True
     return hdrs.UPGRADE in headers and headers[hdrs.UPGRADE].lower() != "websocket"
 
@@ -73,12 +73,22 @@ def has_encoded_rest(request: web.BaseRequest) -> bool:
     return not content.is_eof() and content.total_compressed_bytes is not None
 
 
-def discard_encoded(request: web.BaseRequest) -> None:
-    """End the connection after the response if there is an encoded body that was not read.
+def is_broken(request: web.BaseRequest) -> bool:
+    """Whether the body ended in an error."""
+    return as_sent(request).exception() is not None
 
-    aiohttp reads what is left of a body after the response. If it decodes bodies, this takes the
-    loop's time without a pause, and a few kilobytes can be many gigabytes when decoded.
+
+def discard_rest(request: web.BaseRequest) -> None:
+    """End the connection after the response if aiohttp should not read what is left of the body.
+
+    It does so after the response. If it decodes bodies, this takes the loop's time without a pause,
+    and a few kilobytes can be many gigabytes when decoded. In a body that is broken it would meet,
+    and log, the error again.
     """
+    if is_broken(request):
+        request.protocol.close()
+        as_sent(request).feed_eof()
+        return
     if not has_encoded_rest(request):
         return
     # From now on aiohttp ignores what arrives.
@@ -94,7 +104,7 @@ def discard_encoded(request: web.BaseRequest) -> None:
 async def refuse(error: web.HTTPException, request: web.BaseRequest) -> web.StreamResponse:
     """Answer `request` by an error, as a handler."""
     close_if_last(request, error)
-    discard_encoded(request)
+    discard_rest(request)
     raise error
 
 

@@ -17,10 +17,20 @@ from wsgiref.types import WSGIApplication
 
 from aiohttp import web
 
-from .body import Body, BodyMalformed, BodyTooLarge, ClientLeft, close_off_loop, receive_body
+from .body import (
+    BODY_TIMEOUT,
+    Body,
+    BodyInterrupted,
+    BodyMalformed,
+    BodyStalled,
+    BodyTooLarge,
+    ClientLeft,
+    close_off_loop,
+    receive_body,
+)
 from .connection import attend, unanswered
 from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
-from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_encoded, has_body
+from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_rest, has_body
 from .memory import MemoryBudget
 from .streams import Streams
 from .workers import NoThread, Workers
@@ -52,6 +62,9 @@ class Gateway:
         how much of a body, in bytes, stays in memory; more goes to a temporary file. The same
         holds for what a stream has ready for its reader. All bodies together, those of responses
         included, keep 128 times as much in memory.
+    body_timeout
+        how long, in seconds, less than 1 KiB of a body may arrive; then the answer is 408. (A
+        coroutine view that waits for its body gets 408 when nothing arrives for so long.)
     stream_buffer_limit
         how far, in bytes, a streaming response runs ahead of its reader before it waits for it.
     max_streams
@@ -78,6 +91,7 @@ class Gateway:
         threads: int = 8,
         max_body_size: int = 1 * GIB,
         body_memory_limit: int = 512 * KIB,
+        body_timeout: float = BODY_TIMEOUT,
         stream_buffer_limit: int = 64 * MIB,
         max_streams: int = 32,
         max_pending: int = 1000,
@@ -91,6 +105,7 @@ class Gateway:
         self.threads = _whole_number("threads", threads, least=1)
         self._max_body_size = _whole_number("max_body_size", max_body_size)
         self._body_memory_limit = _whole_number("body_memory_limit", body_memory_limit)
+        self.body_timeout = _seconds("body_timeout", body_timeout)
         self._budget = MemoryBudget(self._body_memory_limit * BODIES_IN_MEMORY)
         self._stream_buffer_limit = _whole_number(
             "stream_buffer_limit", stream_buffer_limit, least=1
@@ -161,7 +176,7 @@ class Gateway:
             # One that has only ended its sending hears of it.
             return unanswered() if request.transport is None else _overloaded().response
         finally:
-            discard_encoded(request)
+            discard_rest(request)
         if request.transport is None:
             reply.discard()
             return unanswered()
@@ -231,7 +246,12 @@ class Gateway:
                 max_size=self._max_body_size,
                 memory_limit=self._body_memory_limit,
                 budget=self._budget,
+                stall_limit=self.body_timeout,
             )
+        except BodyStalled as error:
+            raise _Refused(408, error.text or "") from None
+        except BodyInterrupted as error:
+            raise _Refused(503, error.text or "", retry_after=RETRY_AFTER) from None
         except BodyTooLarge:
             raise _too_large() from None
         except BodyMalformed:
@@ -343,7 +363,7 @@ async def _send_and_close(request: web.BaseRequest, response: web.Response) -> w
         # aiohttp would wait for the body. (If it is on its way then to read some of it is right:
         # hanging up on data that has arrived can cost the client our answer.)
         request.protocol.force_close()
-    discard_encoded(request)
+    discard_rest(request)
     return response
 
 
@@ -364,3 +384,11 @@ def _whole_number(name: str, value: object, *, least: int = 0) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
     return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name} must be more than 0 seconds, not {value}")
+    return float(value)

@@ -8,12 +8,17 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
-from .connection import Connection
+from .connection import Connection, end_when_received
 from .decoding import DecodedBody
 from .open_connections import close_open_connections
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.
 IDLE_GRACE = 0.5
+# What of the time that handlers have to finish is left to those whose bodies were late: a part of
+# it, and so many seconds at most.
+LATE_SHARE, LATE_TIME = 0.25, 5.0
+# How often (seconds) an ending server looks for bodies that are complete.
+LOOK_INTERVAL = 0.05
 # How much, in bytes, of a connection's first line is looked at.
 MAX_FIRST_LINE = 65536
 # What ends a request line that is not of HTTP/1.0 or HTTP/1.1.
@@ -87,6 +92,23 @@ class AioRunner(web.AppRunner):
             await asyncio.sleep(self._idle_grace)
         await super().cleanup()
 
+    async def shutdown(self) -> None:
+        """Call the application's on_shutdown handlers, then wait for bodies that are arriving."""
+        await super().shutdown()
+        server, loop = self.server, asyncio.get_running_loop()
+        if server is None:
+            return
+        timeout = self._shutdown_timeout
+        end = loop.time() + timeout
+        late = min(timeout * LATE_SHARE, LATE_TIME)
+        while loop.time() < end - late:
+            late_ones = [each for each in server.connections if not end_when_received(each)]
+            if not late_ones:
+                break
+            await asyncio.sleep(LOOK_INTERVAL)
+        # Read by aiohttp next, which ignores what arrives from now on. 0 would be no limit.
+        self._shutdown_timeout = max(end - loop.time(), LOOK_INTERVAL) if timeout else timeout
+
 
 class _Server(web.Server):
     """A server whose connections are attended from their start."""
@@ -97,6 +119,11 @@ class _Server(web.Server):
         connection = Connection(handler, transport)
         vars(connection)["data_received"] = _FirstLine(connection, handler)
         transport.set_protocol(connection)
+
+    def pre_shutdown(self) -> None:
+        """Accept no further requests, but go on receiving those that have begun."""
+        for connection in self.connections:
+            end_when_received(connection)
 
 
 class _FirstLine:

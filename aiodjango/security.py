@@ -71,7 +71,7 @@ class Gate:
             and hdrs.UPGRADE not in headers
             and hdrs.TRANSFER_ENCODING not in headers
             and hdrs.CONTENT_TYPE not in headers
-            and hdrs.CONTENT_ENCODING not in headers
+            and hdrs.CONTENT_LENGTH not in headers
             and (self._security is None or not self._may_redirect(request))
         )
 

@@ -14,14 +14,15 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import translation
 
 from .auth import LoginRule
-from .body import BodyWatch
+from .body import BODY_TIMEOUT, BodyWatch
 from .conditional import has_dates, ignore_unreadable_dates
 from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
 from .exits import exit_as_error, is_cancellation
-from .framing import close_if_last, discard_encoded
+from .fallback import FALLBACK
+from .framing import close_if_last, discard_rest
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
@@ -145,7 +146,7 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
             if refusal is not None:
                 response = refusal
             elif match.is_odd and request.can_read_body:
-                with BodyWatch(request):
+                with BodyWatch(request, _body_timeout(request)):
                     response = await call(request)
             else:
                 response = await call(request)
@@ -167,7 +168,7 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
                 before.put_back()
             work.end()
             if match.is_odd:
-                discard_encoded(request)
+                discard_rest(request)
         if match.started is None:
             _complete(match, request, response)
         return response
@@ -175,6 +176,11 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
     # What the view is called, without the attributes of a web.View class.
     functools.update_wrapper(handler, view, updated=())
     return handler
+
+
+def _body_timeout(request: web.Request) -> float:
+    fallback = request.config_dict.get(FALLBACK)
+    return BODY_TIMEOUT if fallback is None else fallback.gateway.body_timeout
 
 
 async def _complete_started(request: web.Request, response: web.StreamResponse) -> None:

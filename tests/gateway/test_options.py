@@ -21,6 +21,8 @@ def application(environ, start_response):
         ({"threads": 1.5}, TypeError, "threads must be a whole number, not 1.5"),
         ({"max_body_size": -1}, ValueError, "max_body_size must be at least 0, not -1"),
         ({"body_memory_limit": -1}, ValueError, "body_memory_limit must be at least 0, not -1"),
+        ({"body_timeout": 0}, ValueError, "body_timeout must be more than 0 seconds, not 0"),
+        ({"body_timeout": None}, TypeError, "body_timeout must be a number of seconds, not None"),
         ({"stream_buffer_limit": 0}, ValueError, "stream_buffer_limit must be at least 1, not 0"),
         ({"max_streams": None}, TypeError, "max_streams must be a whole number, not None"),
         ({"max_pending": 0}, ValueError, "max_pending must be at least 1, not 0"),
