@@ -15,7 +15,7 @@ from aiodjango import FALLBACK, AioRunner, get_aio_application
 from aiodjango.connection import Connection
 from tests.conftest import require
 from tests.gateway.client import Client
-from tests.waiting import until
+from tests.waiting import DEADLINE, LONGER, until
 
 KIB = 1024
 RUNNERS = [AioRunner, web.AppRunner]
@@ -44,7 +44,7 @@ class Site:
             return [environ["wsgi.input"].read()]
         if name in ("page", "later"):
             if name == "later":
-                self.go_on.wait(20)
+                self.go_on.wait(LONGER)
             start_response("200 OK", [])
             return [b"page"]
         start_response("200 OK", [])
@@ -52,7 +52,7 @@ class Site:
 
     def stream(self):
         yield b"first"
-        self.go_on.wait(20)
+        self.go_on.wait(LONGER)
         for _ in range(20):
             yield b"x" * 64 * KIB
         yield b"last"
@@ -71,7 +71,7 @@ class Site:
         for _ in range(3):
             yield b""
             time.sleep(PAUSE)
-        self.go_on.wait(20)
+        self.go_on.wait(LONGER)
         for _ in range(3):
             yield b""
             time.sleep(PAUSE)
@@ -443,12 +443,12 @@ class TestEmptyParts:
         await until(lambda: len(site.ended) == 8)
 
     async def test_the_shutdown_ends_them(self, site, start):
-        connect = await start(runner_options={"shutdown_timeout": 60})
+        connect = await start(runner_options={"shutdown_timeout": LONGER})
         async with connect() as quiet, connect() as silent:
             for client, name in ((quiet, "quiet"), (silent, "silent")):
                 await client.send(head(f"GET /{name}"))
             await until(lambda: len(site.begun) == 2)
-            await asyncio.wait_for(site.runner.cleanup(), 20)
+            await asyncio.wait_for(site.runner.cleanup(), DEADLINE)
             assert sorted(site.ended) == ["quiet", "silent"]
             assert (await silent.answer()).status == 503
 

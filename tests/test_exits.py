@@ -19,6 +19,7 @@ from aiodjango import django_view, get_aio_application, run_in_django
 from aiodjango.database import orm_calls_through
 from tests.gateway.client import Client
 from tests.lifted import lifted
+from tests.waiting import DEADLINE
 
 EXITS = [SystemExit, KeyboardInterrupt, asyncio.CancelledError]
 AT_THREAD = [*EXITS, GeneratorExit]
@@ -209,7 +210,7 @@ async def test_it_cuts_off_a_response_that_has_begun(server, kind, url, caplog):
 async def test_it_closes_a_websocket(aiohttp_client, server, kind, caplog):
     client = await aiohttp_client(server)
     async with client.ws_connect("/in-socket/") as ws:
-        message = await ws.receive(timeout=30)
+        message = await ws.receive(timeout=DEADLINE)
         assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
     assert kind.__name__ in caplog.text
 

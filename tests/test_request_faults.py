@@ -10,6 +10,7 @@ from django.urls import path
 
 from tests.files.test_requests import UNREADABLE_DATES
 from tests.lifted import lifted
+from tests.waiting import DEADLINE
 
 DATES = {
     "If-Modified-Since": "if_modified_since",
@@ -234,7 +235,7 @@ async def test_a_message_that_cannot_be_read_closes_the_websocket(aiohttp_client
         assert await ws.receive_json() == {"a": 1}
         send = ws.send_bytes if isinstance(message, bytes) else ws.send_str
         await send(message)
-        closing = await ws.receive(timeout=30)
+        closing = await ws.receive(timeout=DEADLINE)
         assert (closing.type, closing.data) == (WSMsgType.CLOSE, 1007)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("django.request", "WARNING")
@@ -251,7 +252,7 @@ async def test_a_client_that_closes_its_websocket_is_no_error(aiohttp_client, ca
     async with client.ws_connect("/ws/") as ws:
         await ws.send_json({"a": 1})
         await ws.receive_json()
-    await asyncio.wait_for(ended.wait(), 30)
+    await asyncio.wait_for(ended.wait(), DEADLINE)
     assert caplog.records == []
 
 

@@ -298,9 +298,9 @@ async def test_the_database_is_away_at_the_start(soon, watched, database, caplog
         database.is_away = True
 
     key, ws = await watched(before=away, wait=True, load=load)
-    await asyncio.wait_for(database.failed.wait(), 30)
+    await asyncio.wait_for(database.failed.wait(), DEADLINE)
     database.is_away = False
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     await Session.objects.filter(session_key=key).adelete()
     assert await ended(ws) == (4401, "logged out")
     assert "could not be checked" in caplog.text
@@ -320,7 +320,7 @@ async def test_a_user_who_is_anonymous_only_later_may_have_been_logged_in(
 
     monkeypatch.setattr("aiodjango.watches.aget_user", later)
     _, ws = await watched(load=False)
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
 
 
@@ -341,7 +341,7 @@ async def test_a_login_that_stays_unknown_at_the_start_ends(
 
 async def test_a_login_that_becomes_unknown_ends(impatient, soon, watched, database):
     _, ws = await watched(wait=True)
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await is_open(ws)
     database.is_away = True
     assert await ended(ws) == (1013, "login unknown")
@@ -355,7 +355,7 @@ async def test_a_check_that_never_ends_is_a_failed_one(
 
     monkeypatch.setattr("aiodjango.logins.ended", never)
     _, ws = await watched()
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
 
 
@@ -368,7 +368,7 @@ async def test_an_error_of_the_project_is_a_failed_check(
 
     monkeypatch.setattr("aiodjango.logins.ended", broken)
     _, ws = await watched()
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
     assert f"{error.__name__}: in the project" in caplog.text
 
@@ -391,7 +391,7 @@ async def test_what_ends_a_login_just_before_the_start_is_found(
 
     _, ws = await watched(before)
     reason = "password changed" if "signed" in settings.SESSION_ENGINE else "logged out"
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (4401, reason)
 
 
@@ -407,7 +407,7 @@ async def test_a_logout_during_the_start_is_found(interval, engine, watched, mon
 
     monkeypatch.setattr("aiodjango.watches.aget_user", slow)
     _, ws = await watched(load=False)
-    assert await ws.receive_str(timeout=30) == "watching"
+    assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (4401, "logged out")
 
 

@@ -11,6 +11,7 @@ from django.urls import path
 from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.broadcast import apublish, publish, subscribe
 from aiodjango.broadcast import subscription as subscriptions
+from tests.waiting import DEADLINE
 
 from .conftest import with_backends
 
@@ -22,7 +23,7 @@ async def hub(broker, aiohttp_client):
 
 
 async def take(events, number):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         return [await anext(events) for _ in range(number)]
 
 

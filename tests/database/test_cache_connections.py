@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 
 import aiohttp
@@ -16,6 +15,7 @@ from tests.conftest import require
 from tests.database.conftest import SETTINGS
 from tests.deploy.server import DEADLINE, serve
 from tests.example.hosts import is_listening, running_redis
+from tests.waiting import wait_until
 
 THREADS = 4
 ORM_THREADS = 3
@@ -37,11 +37,9 @@ class Memcached:
 
     def start(self):
         self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + DEADLINE
-        while not is_listening(self.path):
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("memcached does not start")
-            time.sleep(0.02)
+        wait_until(lambda: is_listening(self.path) or self._process.poll() is not None)
+        if self._process.poll() is not None:
+            raise RuntimeError("memcached does not start")
 
     def stop(self):
         self._process.terminate()

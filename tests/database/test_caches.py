@@ -13,6 +13,7 @@ from aiodjango import django_context, get_aio_application, get_aio_routes, run_i
 from aiodjango.caches import close_thread_caches
 from aiodjango.database import close_orm_threads
 from tests.database.caches import Noted
+from tests.waiting import DEADLINE
 
 HERE = "tests.database.caches"
 
@@ -111,7 +112,7 @@ async def test_closed_with_the_orm_threads():
 async def test_closed_after_a_long_pause(monkeypatch):
     monkeypatch.setattr("aiodjango.ormthread.CACHE_PAUSE", 0.3)
     thread = await run_in_django(cache.where)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         while not Noted.events:
             await asyncio.sleep(0.01)
     assert Noted.events == [("closed", thread)]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import subprocess
 import tempfile
-import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from tests.conftest import require
 from tests.deploy.server import DEADLINE, serve
 from tests.example.hosts import is_listening, running_redis
+from tests.waiting import wait_until
 
 REQUESTS = 100
 CONFIG = """
@@ -34,11 +34,8 @@ def running_memcached():
         path = str(Path(folder) / "socket")
         process = subprocess.Popen([program, "-s", path, "-u", "root"], stdin=subprocess.DEVNULL)
         try:
-            end = time.monotonic() + DEADLINE
-            while not is_listening(path):
-                assert process.poll() is None, "memcached does not start"
-                assert time.monotonic() < end
-                time.sleep(0.02)
+            wait_until(lambda: is_listening(path) or process.poll() is not None)
+            assert process.poll() is None, "memcached does not start"
             yield f"unix:{path}"
         finally:
             process.terminate()

@@ -252,7 +252,7 @@ class TestMiddleware:
         app.cleanup_ctx.append(middleware.cleanup_ctx)
         app.on_shutdown.append(middleware.shutdown)
         async with AsyncExitStack() as stack:
-            async with asyncio.timeout(DEADLINE), serving(app, shutdown_timeout=60) as connect:
+            async with asyncio.timeout(DEADLINE), serving(app, shutdown_timeout=LONGER) as connect:
                 client = await stack.enter_async_context(connect())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 await client.head()

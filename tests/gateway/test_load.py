@@ -9,6 +9,7 @@ import time
 import pytest
 
 from aiodjango.load import Load
+from tests.waiting import DEADLINE
 
 
 class Worker:
@@ -69,7 +70,7 @@ def load_of():
 
 def looks(load, jobs=0):
     """What a load says in many looks, until a deadline."""
-    deadline = time.monotonic() + 60  # on a machine that is busy itself it takes time
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         time.sleep(0.001)
         load.look(jobs)

@@ -9,6 +9,7 @@ from django.urls import path
 
 from aiodjango import get_aio_application
 from tests.server.conftest import RUNNERS
+from tests.waiting import DEADLINE
 
 RESPONSES = {
     "hop-by-hop": {
@@ -186,4 +187,4 @@ async def test_head_at_an_endless_stream_ends_with_the_connection(server):
     async with server.client() as client:
         await client.send(b"HEAD /endless/ HTTP/1.1\r\nHost: test\r\n\r\n")
         assert (await client.head())[0] == 200
-    await asyncio.wait_for(ENDED[-1].wait(), 60)
+    await asyncio.wait_for(ENDED[-1].wait(), DEADLINE)

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import AioRunner, get_aio_application, get_aio_routes
 from tests.server.conftest import RUNNERS
+from tests.waiting import DEADLINE, LONGER
 
 
 @csrf_exempt
@@ -102,8 +103,8 @@ async def test_a_handler_is_cancelled_where_the_option_says_so(serve):
     server = await serve(app, handler_cancellation=True)
     async with server.client() as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        await asyncio.wait_for(begun.wait(), 60)
-    await asyncio.wait_for(cancelled.wait(), 60)
+        await asyncio.wait_for(begun.wait(), DEADLINE)
+    await asyncio.wait_for(cancelled.wait(), DEADLINE)
 
 
 # ---- Limits ----
@@ -232,7 +233,7 @@ async def test_without_connections_the_end_waits_for_nothing(app):
     runner = AioRunner(app, access_log=None, idle_grace=3600)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    await asyncio.wait_for(runner.cleanup(), 60)
+    await asyncio.wait_for(runner.cleanup(), DEADLINE)
 
 
 @pytest.mark.parametrize("kind", ["application", "routes alone"])
@@ -242,7 +243,7 @@ async def test_open_websockets_are_closed_with_a_code_and_event_streams_end(
     if kind == "routes alone":
         app = web.Application()
         app.add_routes(get_aio_routes())
-    server = await serve(app, shutdown_timeout=60)
+    server = await serve(app, shutdown_timeout=LONGER)
     async with aiohttp.ClientSession(server.url) as client:
         sockets = [await client.ws_connect("/socket/") for _ in range(3)]
         async with client.get("/events/") as stream:
@@ -255,4 +256,4 @@ async def test_open_websockets_are_closed_with_a_code_and_event_streams_end(
                 await ws.close()
             with pytest.raises(aiohttp.ClientPayloadError):  # the view was cancelled
                 await stream.content.read()
-        await asyncio.wait_for(ending, 30)  # long before shutdown_timeout
+        await asyncio.wait_for(ending, DEADLINE)  # long before shutdown_timeout

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import require
 from tests.deploy.server import serve, until
 from tests.gateway.client import Client
+from tests.waiting import DEADLINE
 
 OURS = "aiodjango.worker.GunicornWorker"
 UVLOOP = "aiodjango.worker.GunicornUVLoopWorker"
@@ -211,7 +212,7 @@ async def test_an_idle_connection_ends_after_keepalive(start):
     with start("--keep-alive=1") as server:
         async with Client("127.0.0.1", server.address) as client:
             assert (await client.request("GET", "/sync/")).status == 200
-            assert await asyncio.wait_for(client.reader.read(), 60) == b""
+            assert await asyncio.wait_for(client.reader.read(), DEADLINE) == b""
 
 
 async def test_a_restart_serves_a_connection_that_was_just_accepted(start):
