@@ -7,7 +7,6 @@ connection then. TCP does not tell such a client from one that has left, until s
 import asyncio
 import select
 import sys
-from http import HTTPStatus
 from time import monotonic
 from typing import Any, cast
 
@@ -122,7 +121,7 @@ class _State:
 
 
 class DepartureLogger(AbstractAccessLogger):
-    """Has another logger write 499 for a client that left before its response was complete."""
+    """Has another logger write 499 for a client that left before it had its response."""
 
     def __init__(self, logger: AbstractAccessLogger) -> None:
         super().__init__(logger.logger, logger.log_format)
@@ -193,17 +192,29 @@ def cut(request: web.BaseRequest) -> None:
 def has_left(request: web.BaseRequest, response: web.StreamResponse) -> bool:
     """Whether a client left before it had its response, as far as it is known.
 
-    To be called when the response was sent, or in the handling of the exception that ended it.
+    For a stream or a file that is before it had any of it: most event streams end so. To be called
+    when the response was sent, or in the handling of the exception that ended it.
     """
-    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+    if getattr(response, "has_begun", not isinstance(response, web.Response)):
         return False
     transport = request.transport
     protocol = None if transport is None else transport.get_protocol()
     if isinstance(sys.exception(), ConnectionError):
         return not (isinstance(protocol, Connection) and protocol.is_cut)
+    return not is_received(request)
+
+
+def is_received(request: web.BaseRequest) -> bool:
+    """Whether what was sent has reached somebody, as far as the system knows.
+
+    It is asked only where there is a reason to doubt.
+    """
+    transport = request.transport
+    protocol = None if transport is None else transport.get_protocol()
     if transport is None or not isinstance(protocol, Connection):
-        return False
-    return (transport.is_closing() or protocol.ended is not None) and has_hung_up(transport)
+        return True
+    is_doubtful = transport.is_closing() or protocol.ended is not None
+    return not (is_doubtful and has_hung_up(transport))
 
 
 def has_hung_up(transport: asyncio.BaseTransport) -> bool:

@@ -17,7 +17,7 @@ from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
 from .body import close_off_loop
-from .connection import cut
+from .connection import cut, is_received, sending_ended
 from .memory import UNCOUNTED, MemoryBudget, Share
 from .streams import Stream, StreamBroken
 
@@ -244,6 +244,8 @@ class _SelfSending(web.StreamResponse):
         self._discard: Callable[[], None] | None = reply.discard
         # What did not pass through aiohttp's writer.
         self._sent_beside = 0
+        # The client has received some of it, as far as is known.
+        self.has_begun = False
 
     @property
     def body_length(self) -> int:
@@ -279,11 +281,12 @@ class _StreamResponse(_SelfSending):
 
     async def _send_body(self, request: web.BaseRequest) -> None:
         self._stream.start_reading()
-        if not self._stream.unread:
-            request.writer.send_headers()  # which aiohttp keeps for the first part
         try:
+            if not self._stream.unread:
+                request.writer.send_headers()  # which aiohttp keeps for the first part
             while chunk := await self._stream.read():
                 await self.write(chunk)
+                self.has_begun = self.has_begun or is_received(request)
                 # Or a quick stream to a quick reader would keep the loop for itself.
                 await asyncio.sleep(0)
         except StreamBroken:
@@ -320,6 +323,7 @@ class _FileResponse(_SelfSending):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("Connection lost")
+        self.has_begun = sending_ended(transport) is None
         loop = asyncio.get_running_loop()
         try:
             return await loop.sendfile(

@@ -34,6 +34,9 @@ class Site:
     def __call__(self, environ, start_response):
         name = environ["PATH_INFO"].strip("/")
         self.begun.append(name)
+        if name.startswith("later/"):
+            self.go_on.wait(20)
+            name = name.removeprefix("later/")
         if name == "large":
             file = environ["wsgi.file_wrapper"]((self.folder / "large.bin").open("rb"))
             start_response("200 OK", [("Content-Length", str(file.filelike.seek(0, 2)))])
@@ -426,7 +429,8 @@ class TestEmptyParts:
                 client.abort()
         await until(lambda: site.ended)
         await until(lambda: site.log)
-        assert site.log == [f"GET /{name} HTTP/1.1 499"]
+        status = 200 if name == "quiet" else 499  # it had some of it
+        assert site.log == [f"GET /{name} HTTP/1.1 {status}"]
 
     async def test_many_leave_room_for_others(self, site, start):
         connect = await start()
@@ -482,6 +486,40 @@ class TestLog:
         site.go_on.set()
         await until(lambda: site.log)
         assert site.log == [f"GET /{name}/ HTTP/1.1 499"]
+
+    @pytest.mark.parametrize("leave", ["close", "abort"])
+    async def test_a_client_that_left_before_a_stream_or_file(self, site, start, leave):
+        connect = await start()
+        for name in ("later/stream", "later/large"):
+            site.begun.clear()
+            site.log.clear()
+            site.go_on.clear()
+            async with connect() as client:
+                await client.send(head(f"GET /{name}"))
+                await until(lambda: site.begun)
+                if leave == "abort":
+                    client.abort()
+            await until(
+                lambda: (
+                    has_ended(site)
+                    or all(each.transport is None for each in site.runner.server.connections)
+                )
+            )
+            site.go_on.set()
+            await until(lambda: site.log)
+            assert site.log == [f"GET /{name} HTTP/1.1 499"]
+
+    @pytest.mark.parametrize("path", ["/stream", "/co/ticking/", "/large", "/static/large.bin"])
+    async def test_a_client_that_left_in_the_middle(self, site, start, path):
+        connect = await start()
+        site.go_on.set()
+        (site.folder / "large.bin").write_bytes(bytes(20_000 * KIB))
+        async with connect() as client:
+            await client.send(head(f"GET {path}"))
+            await client.head()
+            client.abort()
+        await until(lambda: site.log)
+        assert site.log == [f"GET {path} HTTP/1.1 200"]
 
     async def test_a_stream_that_fails_is_no_departure(self, site, start):
         connect = await start()
