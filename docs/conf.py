@@ -24,3 +24,19 @@ html_theme_options = {
     "description": "Django and aiohttp in one process",
     "fixed_sidebar": True,
 }
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", mark_parameters)
+
+
+def mark_parameters(app, what, name, obj, options, lines):
+    """Make fields of the lines `name: meaning, unit` with which our docstrings tell parameters."""
+    is_after_break = True
+    for number, line in enumerate(lines):
+        if is_after_break and re.match(r"[a-z_]+: ", line):
+            lines[number] = f":param {line}"
+        elif line and not line.startswith(" "):
+            is_after_break = False
+        if not line:
+            is_after_break = True
