@@ -32,11 +32,12 @@ def setup(app):
 
 def mark_parameters(app, what, name, obj, options, lines):
     """Make fields of the lines `name: meaning, unit` with which our docstrings tell parameters."""
-    is_after_break = True
+    is_list = False
     for number, line in enumerate(lines):
-        if is_after_break and re.match(r"[a-z_]+: ", line):
+        if re.match(r"[a-z_]+: ", line) and (is_list or not number or not lines[number - 1]):
             lines[number] = f":param {line}"
-        elif line and not line.startswith(" "):
-            is_after_break = False
-        if not line:
-            is_after_break = True
+            is_list = True
+        elif is_list and line:
+            lines[number] = f"    {line}"
+        else:
+            is_list = False
