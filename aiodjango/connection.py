@@ -124,7 +124,7 @@ class DepartureLogger(AbstractAccessLogger):
     """Has another logger write 499 for a client that left before it had its response."""
 
     def __init__(self, logger: AbstractAccessLogger) -> None:
-        super().__init__(logger.logger, logger.log_format)
+        # (Without the base class's attributes, which the other logger has.)
         self._logger = logger
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
