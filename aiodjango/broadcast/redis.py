@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -24,7 +24,7 @@ QUIET = 15.0
 
 FORMS = (
     "write redis://host:6379, rediss://host, unix:///path, redis+cluster://host:6379,host:6379 or "
-    "redis+sentinel://host:26379,host:26379/name-of-the-master"
+    "redis+sentinel://host:26379,host:26379/name-of-the-master (rediss+… for TLS)"
 )
 
 
@@ -33,9 +33,11 @@ class RedisBackend(Backend):
 
     location: where Redis is: "redis://host:6379", "rediss://host" (TLS), "unix:///path"; several
         nodes of a cluster as "redis+cluster://host:6379,host:6379"; a master behind sentinels as
-        "redis+sentinel://host:26379,host:26379/name-of-the-master".
+        "redis+sentinel://host:26379,host:26379/name-of-the-master". These two with TLS:
+        "rediss+cluster", "rediss+sentinel".
     prefix: of the channels in Redis, where all databases share them.
-    options: further arguments of redis-py's client, as password= or ssl_ca_certs=.
+    options: further arguments of redis-py's client, as password= or ssl_ca_certs=. The entry
+        sentinel_kwargs has those of the clients of sentinels.
 
     Raises ValueError for a location that is no such URL.
     """
@@ -149,50 +151,73 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
         # An invalid URL or option is found now.
         pool = Redis.from_url(location, **options).connection_pool
         pool.connection_class(**pool.connection_kwargs)
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("decode_responses cannot be used")
 
         async def connect() -> Redis:
             return Redis.from_url(location, **options)
 
         return connect
-    if scheme not in ("redis+cluster", "redis+sentinel"):
+    security, _, kind = scheme.partition("+")
+    if security not in ("redis", "rediss") or kind not in ("cluster", "sentinel"):
         raise ValueError(f"{location!r} is no address of Redis: {FORMS}")
     parts = urlsplit(f"//{rest}")
-    nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",") if node]
-    if parts.username is not None:
-        options = {"username": parts.username, "password": parts.password, **options}
-    if scheme == "redis+cluster":
-        return lambda: _first_available(nodes, options)
+    if parts.query:
+        raise ValueError(f"in {location!r} there can be no options: they belong in OPTIONS")
+    nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",")]
     name = parts.path.strip("/")
-    if name:
-        timeouts = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
-        make_sentinel: Any = Sentinel  # has no annotations
-        sentinel = make_sentinel(nodes, sentinel_kwargs=timeouts, **options)
+    sentinel_options = {**options.pop("sentinel_kwargs", {})}
+    if security == "rediss":
+        options = {"ssl": True, **options}
+    if kind == "sentinel":
+        # Sentinels have passwords of their own, but are reached in the same way.
+        same = {key: options[key] for key in options if key.startswith(("socket_", "ssl", "retry"))}
+        sentinel_options = {**same, **sentinel_options}
+    for key in ("username", "password"):
+        if value := getattr(parts, key):
+            options = {key: unquote(value), **options}
+    _ = Redis(**options)  # an invalid option is found now
+    if kind == "cluster":
+        return lambda: _node_of_cluster(nodes, options)
+    if not name:
+        raise ValueError(f"{location!r} does not name the master: {FORMS}")
+    return lambda: _master(nodes, name, options, sentinel_options)
 
-        async def connect_to_master() -> Redis:
-            host, port = await sentinel.discover_master(name)
-            return Redis(host=host, port=port, **options)
 
-        return connect_to_master
-    raise ValueError(f"{location!r} does not name the master: {FORMS}")
-
-
-async def _first_available(nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
+async def _node_of_cluster(nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
     """Return a client of one node of a cluster: what any of them gets, all deliver."""
-    error: Exception = ValueError("no nodes")
+    errors = []
     for host, port in nodes:
-        client = Redis(host=host, port=port, **options)
+        client: Any = Redis(host=host, port=port, **options)
         try:
-            await client.ping()
-        except (RedisError, OSError) as caught:
-            error = caught
+            if b"cluster_state:ok" in await client.execute_command("CLUSTER", "INFO"):
+                return client  # type: ignore[no-any-return]
+            errors.append(f"{host}:{port}: the cluster is down")
+        except (RedisError, OSError) as error:
+            errors.append(f"{host}:{port}: {error or type(error).__name__}")
+        await _close(client)
+    raise ConnectionLost("; ".join(errors))
+
+
+async def _master(
+    sentinels: list[tuple[str, int]],
+    name: str,
+    options: dict[str, Any],
+    sentinel_options: dict[str, Any],
+) -> Redis:
+    """Return a client of the server that sentinels take for the master now."""
+    make_sentinel: Any = Sentinel  # has no annotations
+    sentinel = make_sentinel(sentinels, sentinel_kwargs=sentinel_options)
+    try:
+        host, port = await sentinel.discover_master(name)
+    finally:
+        for client in sentinel.sentinels:
             await _close(client)
-        else:
-            return client
-    raise error
+    return Redis(host=host, port=port, **options)
 
 
 def _address(node: str) -> tuple[str, int]:
     host, _, port = node.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError(f"{node!r} is no address of the form host:port")
-    return host, int(port)
+    return host.strip("[]"), int(port)  # IPv6 in brackets
