@@ -69,8 +69,12 @@ def check_machine() -> None:
     """Exit with the reason when nothing sensible can be measured here."""
     if shutil.which("wrk") is None:
         sys.exit("The benchmarks need wrk (https://github.com/wg/wrk).")
+    check_cores()
+
+
+def check_cores() -> None:
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
-        sys.exit("The benchmarks need two cores: one for the servers, one for wrk.")
+        sys.exit("The benchmarks need two cores: one for the servers, one for the clients.")
 
 
 def end_properly() -> None:

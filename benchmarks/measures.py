@@ -94,7 +94,7 @@ def beside(busy: str) -> Measure:
 
 
 class Sockets:
-    """A process of benchmarks.sockets, with its WebSockets open."""
+    """A process of benchmarks.sockets or benchmarks.listeners, with its WebSockets open."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -107,18 +107,27 @@ class Sockets:
 
     def echo(self, seconds: int) -> dict[str, float]:
         """Have messages echoed on all of them at once."""
+        return self.ask(str(seconds))
+
+    def ask(self, command: str) -> dict[str, float]:
         if self._process.stdin is None:
             raise RuntimeError("The client of the WebSockets takes no commands")
-        self._process.stdin.write(f"{seconds}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise RuntimeError("The client of the WebSockets has failed") from error
         return self.next_line()
 
 
 @contextmanager
-def open_sockets(server: Server, work: Work, number: int) -> Iterator[Sockets]:
-    command = [sys.executable, "-m", "benchmarks.sockets", str(server.port), work.path, str(number)]
+def open_sockets(
+    server: Server, path: str, number: int, *, core: int | None = CLIENT_CORE, by: str = "sockets"
+) -> Iterator[Sockets]:
+    """Open WebSockets from a process of the module `by`."""
+    command = [sys.executable, "-m", f"benchmarks.{by}", str(server.port), path, str(number)]
     with subprocess.Popen(
-        on_core(work.core, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        on_core(core, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         sockets = Sockets(process)
         sockets.next_line()  # They are open.
@@ -128,7 +137,7 @@ def open_sockets(server: Server, work: Work, number: int) -> Iterator[Sockets]:
 
 def echoing(server: Server, work: Work) -> Figures:
     """Messages echoed over WebSockets that are all busy at once."""
-    with open_sockets(server, work, work.connections) as sockets:
+    with open_sockets(server, work.path, work.connections, core=work.core) as sockets:
         begun = server.cpu_time()
         report = sockets.echo(work.seconds)
         cpu = server.cpu_time() - begun
@@ -141,10 +150,10 @@ def echoing(server: Server, work: Work) -> Figures:
 
 def idle(server: Server, work: Work) -> Figures:
     """Resident memory for each idle WebSocket."""
-    with open_sockets(server, work, 100):
+    with open_sockets(server, work.path, 100, core=work.core):
         pass  # What the first ones load is not theirs.
     begun = server.memory()
-    with open_sockets(server, work, work.connections):
+    with open_sockets(server, work.path, work.connections, core=work.core):
         grown = server.memory() - begun
     return {SOCKET.title: grown / KIB / work.connections}
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.harness import CLIENT_CORE, CONNECTIONS
 from benchmarks.measures import (
@@ -44,6 +45,17 @@ class Limit:
 
     most: float
     column: Column
+
+
+class Titled(Protocol):
+    """What the table needs of a row."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def columns(self) -> tuple[Column, ...]: ...
+    @property
+    def goals(self) -> "tuple[Goal | Limit, ...]": ...
 
 
 @dataclass(frozen=True)

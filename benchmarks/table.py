@@ -2,11 +2,11 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.measures import Column, Figures
-from benchmarks.peers import OURS, PEERS
-from benchmarks.rows import Limit, Row
+from benchmarks.peers import OURS, PEERS, Peer
+from benchmarks.rows import Limit, Titled
 
 EVEN = 0.05  # A ratio as near to 1 as this is neither won nor lost.
 WIDTH = 24  # characters of a peer's title
@@ -14,10 +14,17 @@ WIDTH = 24  # characters of a peer's title
 
 @dataclass(frozen=True)
 class Result:
-    """The rounds of a row: each has the figures of every peer that took part."""
+    """The rounds of a row: each has the figures of every peer that took part.
 
-    row: Row
+    known: all peers that there are, by name.
+    """
+
+    row: Titled
     rounds: Sequence[Mapping[str, Figures]]
+    known: Mapping[str, Peer] = field(default_factory=lambda: PEERS)
+
+    def title(self, peer: str) -> str:
+        return self.known[peer].title
 
     @property
     def peers(self) -> list[str]:
@@ -52,7 +59,7 @@ class Result:
                 verdicts.append(judged(text, value <= goal.most))
             elif goal.peer in self.peers:
                 ratio = self.ratio(goal.peer, column)
-                title = PEERS[goal.peer].title
+                title = self.title(goal.peer)
                 text = f"{column.title}, {goal.ratio:g} times as good as {title}: {ratio:.2f}"
                 verdicts.append(judged(text, ratio >= goal.ratio))
         return verdicts
@@ -83,7 +90,7 @@ def block(result: Result, absent: Mapping[str, str]) -> str:
     heads += ["   ratio   range    ", *(f"{column.title.split()[0]:>8}" for column in others)]
     lines = [f"{result.row.title}", f"{'':<{WIDTH}}" + "".join(heads)]
     for peer in result.peers:
-        line = f"  {PEERS[peer].title:<{WIDTH - 2}}"
+        line = f"  {result.title(peer):<{WIDTH - 2}}"
         for column in result.row.columns:
             line += f"{result.median(peer, column):>9,.{column.decimals}f}"
         if peer != OURS and OURS in result.peers:
@@ -95,7 +102,7 @@ def block(result: Result, absent: Mapping[str, str]) -> str:
             line += f"   {outcome(ratio)}"
         lines.append(line)
     for why in dict.fromkeys(absent.values()):
-        titles = [PEERS[peer].title for peer in absent if absent[peer] == why]
+        titles = [result.title(peer) for peer in absent if absent[peer] == why]
         lines.append(f"  -  {', '.join(titles)}: {why}")
     lines += [f"  goal: {text}" for text, _ in result.verdicts()]
     return "\n".join(lines) + "\n"
