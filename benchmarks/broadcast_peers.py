@@ -80,6 +80,7 @@ def running(name: str, setting: Setting, core: int) -> Iterator[Server]:
         **setting.environ,
         "BROADCAST_KIND": PEERS[name].kind,
         "BROADCAST_BACKEND": BACKENDS.get(name, "redis"),
+        "BROADCAST_CHANNEL": name,
     }
     command = PEERS[name].command(port, setting)
     with running_command(command, port, core, environ) as server:

@@ -3,12 +3,12 @@
 BROADCAST_KIND is "aiodjango" or "aiohttp"; "channels" and "eventstream" are served by others, from
 benchmarks.broadcast_asgi. BROADCAST_BACKEND is "redis" or "postgres", with Channels the layer,
 "core" or "pubsub". BROADCAST_REDIS is Redis's unix socket, BROADCAST_POSTGRES the folder of
-PostgreSQL's.
+PostgreSQL's. BROADCAST_CHANNEL is the channel that everybody hears.
 
-/ws/                a WebSocket that hears the channel "news"
+/ws/                a WebSocket that hears the channel
 /bell/NUMBER/       one that also hears a channel of its own
 /bare/              one that hears nothing
-/events/            an event stream of "news"
+/events/            an event stream of the channel
 /publish/           publishes an event
 /paced/RATE/NUMBER/ publishes so many in a coroutine, at a rate; answers how many seconds it took
 /burst/NUMBER/      publishes so many in a sync view, as fast as it can; likewise
@@ -31,7 +31,8 @@ from django.urls import include, path
 KIND = os.environ.get("BROADCAST_KIND", "aiodjango")
 BACKEND = os.environ.get("BROADCAST_BACKEND", "redis")
 REDIS = os.environ.get("BROADCAST_REDIS", "")
-CHANNEL = "news"
+# Each peer has its own, or it would hear what others publish.
+CHANNEL = os.environ.get("BROADCAST_CHANNEL", "news")
 # Never part of a frame's or of a chunk's header: the clients count messages by it.
 MARK = "~"
 LAYERS = {
