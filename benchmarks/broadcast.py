@@ -55,7 +55,7 @@ LAST = Column("last ms", False, 1)  # from publishing to the last receiver
 LOST = Column("lost %", False, 1, floor=1)
 CALL = Column("call us", False, 0)  # of the view that publishes
 OVER = Column("KiB more", False, 2)  # for each subscriber, than a WebSocket that hears nothing
-BELL = Column("bell more", False, 2)  # the same with a second channel of its own
+BELL = Column("with own", False, 2)  # the same with a second channel, of its own
 EACH = Column("KiB each", False, 1)
 
 WEB_SOCKETS = [name for name in PEERS if name not in STREAMS and BACKENDS.get(name) != "postgres"]
@@ -151,7 +151,7 @@ def from_sync_code(listening: Listening, seconds: int) -> Figures:
 def memory(name: str, setting: Setting, number: int) -> Figures:
     """Resident memory of idle connections, each kind of them in a server started for it."""
     grown = []
-    for path in ("/bare/", page(name), "/bell/{}/"):
+    for path in ("/bare/{}/", page(name), "/bell/{}/"):
         with running(name, setting, SERVER_CORE) as server:
             with open_sockets(server, path, 100, by="listeners"):
                 pass  # What the first ones load is not theirs.

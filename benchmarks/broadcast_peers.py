@@ -68,8 +68,8 @@ STREAMS = {OURS_STREAM, "eventstream"}
 
 
 def page(name: str) -> str:
-    """The path of what the clients of a peer open."""
-    return "/events/" if name in STREAMS else "/ws/"
+    """The path of what the clients of a peer open, with a number for each."""
+    return "/events/" if name in STREAMS else "/ws/{}/"
 
 
 @contextmanager

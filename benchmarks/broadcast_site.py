@@ -5,9 +5,9 @@ benchmarks.broadcast_asgi. BROADCAST_BACKEND is "redis" or "postgres", with Chan
 "core" or "pubsub". BROADCAST_REDIS is Redis's unix socket, BROADCAST_POSTGRES the folder of
 PostgreSQL's. BROADCAST_CHANNEL is the channel that everybody hears.
 
-/ws/                a WebSocket that hears the channel
+/ws/NUMBER/         a WebSocket that hears the channel
 /bell/NUMBER/       one that also hears a channel of its own
-/bare/              one that hears nothing
+/bare/NUMBER/       one that hears nothing
 /events/            an event stream of the channel
 /publish/           publishes an event
 /paced/RATE/NUMBER/ publishes so many in a coroutine, at a rate; answers how many seconds it took
@@ -117,12 +117,25 @@ def aiodjango() -> web.Application:
     from aiodjango import get_aio_application
     from aiodjango.broadcast import apublish, publish, subscribe
 
-    async def ws(request: web.Request, number: int | None = None) -> web.WebSocketResponse:
-        channels = [CHANNEL] if number is None else [CHANNEL, f"user-{number}"]
+    async def ws(request: web.Request, number: int) -> web.WebSocketResponse:
         response = web.WebSocketResponse()
         await response.prepare(request)
-        async with subscribe(*channels) as events:
+        async with subscribe(CHANNEL) as events:
             await events.send_to(response)
+        return response
+
+    async def bell(request: web.Request, number: int) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        async with subscribe(CHANNEL, f"user-{number}") as events:
+            await events.send_to(response)
+        return response
+
+    async def bare(request: web.Request, number: int) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        async for _ in response:
+            pass
         return response
 
     async def events_view(request: web.Request) -> web.StreamResponse:
@@ -145,9 +158,9 @@ def aiodjango() -> web.Application:
 
     use_urlconf(
         [
-            path("ws/", ws),
-            path("bell/<int:number>/", ws),
-            path("bare/", bare),
+            path("ws/<int:number>/", ws),
+            path("bell/<int:number>/", bell),
+            path("bare/<int:number>/", bare),
             path("events/", events_view),
             path("publish/", publish_one),
             path("paced/<int:rate>/<int:number>/", publish_paced),
@@ -155,14 +168,6 @@ def aiodjango() -> web.Application:
         ]
     )
     return get_aio_application()
-
-
-async def bare(request: web.Request) -> web.WebSocketResponse:
-    response = web.WebSocketResponse()
-    await response.prepare(request)
-    async for _ in response:
-        pass
-    return response
 
 
 # --- aiohttp: the limit ------------------------------------------------------------------------
@@ -191,8 +196,7 @@ def aiohttp() -> web.Application:
         return web.Response()
 
     app = web.Application()
-    app.router.add_get("/ws/", ws)
-    app.router.add_get("/bare/", bare)
+    app.router.add_get("/ws/{number}/", ws)
     app.router.add_get("/publish/", publish)
     return app
 
@@ -246,9 +250,9 @@ def channels() -> Any:
         ]
     )
     pages = [
-        path("ws/", News.as_asgi()),
+        path("ws/<int:number>/", News.as_asgi()),
         path("bell/<int:number>/", Bell.as_asgi()),
-        path("bare/", Bare.as_asgi()),
+        path("bare/<int:number>/", Bare.as_asgi()),
     ]
     return ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter(pages)})
 
