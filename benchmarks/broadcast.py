@@ -10,7 +10,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -271,7 +271,7 @@ def prepared(rows: list[str]) -> Iterator[Setting]:
         yield setting_of(redis, postgres)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=names_of(ROWS), help=f"of: {','.join(ROWS)}")
     parser.add_argument(
@@ -280,7 +280,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, quick {QUICK_ROUNDS}")
     parser.add_argument("--seconds", type=int, default=1, help="of each turn; default 1")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.rows = options.rows or list(ROWS)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     return options

@@ -8,6 +8,7 @@ missed.
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,9 @@ from subprocess import SubprocessError
 from benchmarks.harness import CLIENT_CORE, Server, check_machine, end_properly, take_turns
 from benchmarks.measures import LARGE, MIB, Figures, Work
 from benchmarks.peers import OURS, PEERS, Peer, Setting, running
-from benchmarks.rows import ON_POSTGRES, ROWS, Row
+from benchmarks.rows import ON_POSTGRES, ON_REDIS, ROWS, Row
 from benchmarks.table import Result, block, summary
+from tests.example.hosts import running_redis
 from tests.postgres import missing_part, running_cluster
 
 ROUNDS, QUICK_ROUNDS = 5, 2
@@ -49,6 +51,8 @@ def why_no_row(name: str) -> str | None:
     """What keeps a row from being measured here, if anything does."""
     if name in ON_POSTGRES:
         return missing_part()
+    if name in ON_REDIS and shutil.which("redis-server") is None:
+        return "needs redis-server"
     if name == "idle":
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         needed = ROWS[name].connections + 200
@@ -148,7 +152,7 @@ def measure(row: Row, fleet: Fleet, setting: Setting, options: argparse.Namespac
 
 @contextmanager
 def prepared(rows: Collection[str], loop: str) -> Iterator[Setting]:
-    """Make the files and the databases that these rows need."""
+    """Make the files, the databases and the cache that these rows need."""
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="aiodjango-bench-"))
         folder = Path(name)
@@ -158,12 +162,14 @@ def prepared(rows: Collection[str], loop: str) -> Iterator[Setting]:
                 # The rest is a hole: to write so much would keep the disk busy for a while.
                 file.truncate(size * MIB)
         environ = {"BENCHMARK_FOLDER": name}
+        # PostgreSQL and Redis inherit the core. The servers bind themselves to theirs.
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [CLIENT_CORE])
         if not ON_POSTGRES.isdisjoint(rows):
-            # It inherits the core. The servers bind themselves to theirs.
-            cores = os.sched_getaffinity(0)
-            os.sched_setaffinity(0, [CLIENT_CORE])
             environ["BENCHMARK_POSTGRES"] = str(stack.enter_context(running_cluster()).folder)
-            os.sched_setaffinity(0, cores)
+        if not ON_REDIS.isdisjoint(rows):
+            environ["BENCHMARK_REDIS"] = stack.enter_context(running_redis("redis-server")).url
+        os.sched_setaffinity(0, cores)
         subprocess.run(
             [sys.executable, "-m", "benchmarks.project.create"],
             env={**os.environ, **environ},

@@ -115,6 +115,7 @@ BY_WRK = (RATE, CPU, P99)
 LATENCY = (P99, P50, LOAD)
 GET_GOALS = (Goal("gthread", 2.2), Goal("aiohttp-wsgi", 1.6))
 
+ON_REDIS = {"cache"}
 ON_POSTGRES = {"postgres", "report", "report-free"}
 ROWS = {
     "get": Row(
@@ -161,6 +162,13 @@ ROWS = {
     ),
     "sqlite": Row("ORM read, SQLite", BY_WRK, by_wrk, in_django("/row/default/")),
     "postgres": Row("ORM read, PostgreSQL", BY_WRK, by_wrk, in_django("/row/postgres/")),
+    "cache": Row(
+        "cache.get() of Redis",
+        BY_WRK,
+        by_wrk,
+        in_django("/cached/"),
+        goals=(Goal("gthread", 1.0),),
+    ),
     "report": Row(
         "page of five queries, PostgreSQL", BY_WRK, by_wrk, in_django("/report/postgres/")
     ),

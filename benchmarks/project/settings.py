@@ -1,7 +1,8 @@
 """The project's settings: no middleware, as it is the servers that are compared.
 
 BENCHMARK_FOLDER names a folder for the SQLite database and the files; BENCHMARK_POSTGRES where
-PostgreSQL has its socket, if it runs; BENCHMARK_CONNECTIONS is "kept" or "pooled".
+PostgreSQL has its socket, if it runs; BENCHMARK_REDIS is Redis's URL, if that runs;
+BENCHMARK_CONNECTIONS is "kept" or "pooled".
 """
 
 import os
@@ -40,6 +41,14 @@ if "BENCHMARK_POSTGRES" in os.environ:
         "HOST": os.environ["BENCHMARK_POSTGRES"],
         "CONN_MAX_AGE": None if KEPT else 0,
         "OPTIONS": {} if KEPT else {"pool": True},
+    }
+
+if "BENCHMARK_REDIS" in os.environ:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": os.environ["BENCHMARK_REDIS"],
+        }
     }
 
 # The servers' own logs are off; Django's "Bad Request" and the like can't happen.

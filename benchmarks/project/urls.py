@@ -11,6 +11,7 @@ urlpatterns = [
     path("stream/<int:size>/", views.stream),
     path("row/<str:database>/", views.row),
     path("report/<str:database>/", views.report),
+    path("cached/", views.cached),
     path("block/", views.block),
     path("compute/", views.compute),
     path("endless/", views.endless),

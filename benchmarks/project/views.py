@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.core.cache import cache
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 
@@ -55,6 +56,13 @@ def report(request: HttpRequest, database: str) -> HttpResponse:
     rows = [Row.objects.using(database).get(pk=1) for _ in range(5)]
     items = [{"number": row.pk, "name": row.text, "text": TEXT} for row in rows] * 5
     return render(request, "page.html", {"items": items})
+
+
+def cached(request: HttpRequest) -> HttpResponse:
+    """A text out of the cache, which the first one puts there."""
+    if (text := cache.get("text")) is None:
+        cache.set("text", text := TEXT)
+    return HttpResponse(text, content_type="text/plain")
 
 
 def block(request: HttpRequest) -> HttpResponse:
