@@ -11,6 +11,7 @@ from aiohttp import WSMsgType, web
 # Seconds in which a WebSocket has to be closed before its connection is cut.
 CLOSE_TIMEOUT = 10.0
 
+
 class _Begun(Coroutine[Any, Any, None]):
     """A coroutine that has run until it first had to wait, for a task to go on with.
 

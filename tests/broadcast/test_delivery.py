@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import random
 import uuid
 
 import pytest
@@ -244,3 +245,35 @@ async def test_a_websocket_whose_reader_stalls_is_closed(client, monkeypatch):
     while not stalled.closed:
         await stalled.receive()
     await stalled.close()
+
+
+@with_backends("memory")
+@pytest.mark.parametrize("compress", [0, 15])
+async def test_events_that_waited_for_a_slow_reader_arrive_in_order(client, compress):
+    """More than the system keeps for a connection, or compressed in a thread: sending waits."""
+    slow = await client.ws_connect("/room/", compress=compress, max_msg_size=0)
+    assert await slow.receive_str() == "listening"
+    transport = slow._response.connection.transport
+    transport.pause_reading()
+    for number in range(20):
+        await apublish("room", [number, random.Random(number).randbytes(500_000).hex()])
+    transport.resume_reading()
+    assert [(await slow.receive_json())[0] for _ in range(20)] == list(range(20))
+    await apublish("room", "the last")
+    assert await slow.receive_json() == "the last"
+    await slow.close()
+
+
+@with_backends("memory")
+async def test_a_reader_that_leaves_while_events_wait_for_it_is_no_error(client, caplog):
+    leaving = await client.ws_connect("/room/", compress=0)
+    await leaving.receive_str()
+    leaving._response.connection.transport.pause_reading()
+    for number in range(20):
+        await apublish("room", [number, "x" * 1_000_000])
+    leaving._response.connection.transport.abort()
+    async with client.ws_connect("/room/") as ws:
+        await ws.receive_str()
+        await apublish("room", 1)
+        assert await ws.receive_json() == 1
+    assert not [record for record in caplog.records if record.name == "asyncio"]
