@@ -41,7 +41,9 @@ def variables(request: pytest.FixtureRequest, postgres: Cluster) -> dict[str, st
         "DJANGO_SETTINGS_MODULE": SETTINGS,
         "PYTHONPATH": str(ROOT),
         "TEST_BROADCAST": json.dumps(value),
-        "TEST_DATABASES": json.dumps({"default": postgres.database()}),
+        "TEST_DATABASES": json.dumps(
+            {"default": postgres.database(), "other": postgres.database()}
+        ),
     }
 
 
