@@ -27,6 +27,7 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 # What needs no connection is asked of this one.
 _backend: Backend | None = None
 _has_warned = False
+_closes_in_child = False
 # Called instead of sending, by `aiodjango.test.capture_broadcasts()`.
 captures: list[Callable[[Message], None]] = []
 # What belongs to the process that this one was forked from.
@@ -140,18 +141,12 @@ class _Sender:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hub: Hub | None = None
-        self._finalizers: list[Any] = []
 
     def post(self, message: Message) -> None:
         with self._lock:
             if self._hub is None:
                 self._hub = self._start()
-                # Child processes of multiprocessing end without atexit, and those of Celery, whose
-                # copy of it is billiard.
-                for name in ("multiprocessing.util", "billiard.util"):
-                    if name in sys.modules:
-                        finalizer = sys.modules[name].Finalize(None, self.close, exitpriority=0)
-                        self._finalizers.append(finalizer)
+                _close_at_exit_of_children()
             self._hub.call(self._hub.post, message)
 
     def _start(self) -> Hub:
@@ -179,8 +174,6 @@ class _Sender:
         """Send what waits, at the end of the process. Returns how many messages were not sent."""
         with self._lock:
             hub, self._hub = self._hub, None
-            while self._finalizers:
-                self._finalizers.pop().cancel()
         if hub is None:
             return 0
         closing = asyncio.run_coroutine_threadsafe(hub.close(FLUSH_TIMEOUT), hub.loop)
@@ -202,6 +195,19 @@ def close_sender() -> int:
     Returns how many messages were not sent.
     """
     return _sender.close()
+
+
+def _close_at_exit_of_children() -> None:
+    """Have the sender closed in child processes, which end without atexit."""
+    global _closes_in_child
+    if _closes_in_child:
+        return
+    _closes_in_child = True
+    if "multiprocessing.util" in sys.modules:
+        sys.modules["multiprocessing.util"].Finalize(None, close_sender, exitpriority=0)
+    if "celery.signals" in sys.modules:  # its own multiprocessing ends without finalizers, too
+        signal = sys.modules["celery.signals"].worker_process_shutdown
+        signal.connect(lambda **kwargs: close_sender(), weak=False)
 
 
 atexit.register(close_sender)
@@ -239,13 +245,13 @@ async def shutdown(app: web.Application) -> None:
 
 def _begin_anew() -> None:
     """Forget, after a fork, the loops and connections that stayed in the parent."""
-    global _lock, _hubs, _backend, _sender, _has_warned
+    global _lock, _hubs, _backend, _sender, _has_warned, _closes_in_child
     # Kept: closing a connection here would take it from the event loop of the parent.
     _left.append((_hubs, _backend, _sender))
     _lock = threading.Lock()
     _hubs = {}
     _backend = None
-    _has_warned = False
+    _has_warned = _closes_in_child = False
     _sender = _Sender()
 
 

@@ -1,10 +1,15 @@
 """When and from where `publish()` is heard: transactions, forks, threads, the end of a process."""
 
+import asyncio
 import socket
+import sys
 
 import pytest
 
 from aiodjango.statements import may_change_session
+from tests.conftest import require
+from tests.environment import ROOT, environment
+from tests.waiting import DEADLINE
 
 from .test_processes import bells, hears, python, server, variables
 
@@ -170,3 +175,26 @@ say("never", now=True)
 def test_publishing_leaves_the_session_of_a_database_connection_as_it_is():
     """So that an ORM thread goes on to serve others."""
     assert not may_change_session("SELECT pg_notify(%s, %s)", "postgresql")
+
+
+async def test_workers_of_celery_that_end_after_each_task(variables, bells, python, request):
+    """Its processes end without atexit: nothing is lost with them."""
+    require(module="celery")
+    broker = request.getfixturevalue("redis").url.replace("unix://", "redis+socket://")
+    variables["CELERY_BROKER"] = broker
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "celery", "-A", "tests.broadcast.project.tasks", "worker"),
+        *("--pool=prefork", "--concurrency=2", "--max-tasks-per-child=1"),
+        env=environment(**variables),
+        cwd=ROOT,
+    )
+    try:
+        code = "from tests.broadcast.project.tasks import ring\n"
+        done = await python("-c", code + "for number in range(4): ring.delay(number)")
+        assert done == (0, "", "")
+        for ws in bells:
+            assert sorted(await hears(ws, 4)) == [0, 1, 2, 3]
+    finally:
+        worker.terminate()
+        async with asyncio.timeout(DEADLINE):
+            await worker.wait()
