@@ -272,7 +272,7 @@ async def get(client, url):
 
 
 async def provoke(client, url, caplog):
-    """Ask for something that blocks until it's named; the one new warning.
+    """Ask for something that blocks until it's named; the new warning.
 
     Not always at once: a watcher that a busy machine lets wait doesn't count the time.
     """
@@ -281,8 +281,8 @@ async def provoke(client, url, caplog):
         while len(warnings(caplog)) == before:
             await get(client, url)
             await asyncio.sleep(2 * blocked.INTERVAL)  # in which the watcher tells
-    (message,) = warnings(caplog)[before:]
-    return message
+    # A machine may be so busy that a step that does not block is named as well.
+    return max(warnings(caplog)[before:], key=seconds_in)
 
 
 def line_of(function):
@@ -319,10 +319,16 @@ async def test_a_view_is_named_with_the_line_it_stood_at(client, caplog, url, vi
     assert "run_in_django" in message
 
 
-async def test_a_call_that_lets_no_other_thread_run(client, caplog):
-    """At which line the interpreter becomes free again depends on its version."""
-    message = await provoke(client, "/one-call/", caplog)
-    assert message.startswith(f"The view {__name__}.computing_in_one_call blocked the event loop ")
+async def test_a_call_that_lets_no_other_thread_run(client, caplog, monkeypatch):
+    """At which line the interpreter becomes free again depends on its version and on the load.
+
+    It may even be one of this test, whose client shares the loop.
+    """
+    monkeypatch.setattr(blocked, "QUIET", 0.0)
+    beginning = f"The view {__name__}.computing_in_one_call blocked the event loop "
+    async with asyncio.timeout(DEADLINE):
+        while not (message := await provoke(client, "/one-call/", caplog)).startswith(beginning):
+            assert blocked.NEARBY in message
     assert re.search(r"line \d+, in computing_in_one_call\n", message)
     assert blocked.NEARBY in message
 
@@ -585,6 +591,8 @@ def test_it_ends_with_a_loop_that_is_closed_without_a_cleanup():
     loop.close()
     watcher.join(DEADLINE)
     assert not watcher.is_alive()
+    # STATIC_URL and the filters of loggers are given back by the cleanup alone.
+    asyncio.run(runner.cleanup())
 
 
 def test_it_follows_a_loop_to_another_thread(caplog):
