@@ -18,6 +18,8 @@ BODY_TIMEOUT = 60.0
 # … and how much (bytes) one for Django brings at least in that time: there it is of no use before
 # it is complete. A coroutine view may take what comes as it comes.
 LEAST_PROGRESS = 1024
+# Memory (bytes) of each open file: from Python 3.14 on it would be 128 KiB.
+FILE_BUFFER = 8 * 1024
 
 
 class BodyTooLarge(Exception):
@@ -214,7 +216,8 @@ class _Spool:
 
     async def _flush(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets the body closes it
+            # Whoever gets the body closes it.
+            self._file = tempfile.TemporaryFile(buffering=FILE_BUFFER)  # noqa: SIM115
         chunks, self._chunks, self._held = self._chunks, [], 0
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(None, self._file.writelines, chunks)

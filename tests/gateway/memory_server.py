@@ -5,11 +5,12 @@ JSON.
 """
 
 import asyncio
-import ctypes
+import gc
 import itertools
 import json
 import sys
 import tempfile
+import tracemalloc
 
 from aiohttp import web
 
@@ -44,14 +45,13 @@ def application(environ, start_response):
 
 
 def memory() -> dict[str, int]:
-    """What is (the allocator's reserves aside) and what was at most resident, in bytes."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    with open("/proc/self/status") as status:
-        fields = dict(line.split(":", 1) for line in status)
-    return {key: int(fields[name].split()[0]) * 1024 for key, name in NAMES.items()}
+    """What Python has allocated now and had at most, in bytes.
 
-
-NAMES = {"now": "VmRSS", "most": "VmHWM"}
+    Not what is resident: that depends on what the allocator of an interpreter keeps in reserve.
+    """
+    gc.collect()
+    now, most = tracemalloc.get_traced_memory()
+    return {"now": now, "most": most}
 
 
 async def main() -> None:
@@ -74,4 +74,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    tracemalloc.start()
     asyncio.run(main())
