@@ -7,15 +7,20 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from django.core.signals import setting_changed
 
 from .backend import Backend, Message, make_backend
 from .hub import Hub
+
+if TYPE_CHECKING:
+    from aiodjango.test.broadcasts import CapturedBroadcasts
+
+    from .publishing import AfterCommit
 
 logger = logging.getLogger("aiodjango.broadcast")
 
@@ -28,8 +33,8 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _backend: Backend | None = None
 _has_warned = False
 _closes_in_child = False
-# Called instead of sending, by `aiodjango.test.capture_broadcasts()`.
-captures: list[Callable[[Message], None]] = []
+# Those of `aiodjango.test.capture_broadcasts()`: they are given what is not sent then.
+captures: "list[CapturedBroadcasts]" = []
 # What belongs to the process that this one was forked from.
 _left: list[object] = []
 
@@ -73,7 +78,7 @@ def send(message: Message) -> None:
     """Deliver a message in this process and send it to the others; in any thread."""
     if captures:
         for capture in captures:
-            capture(message)
+            capture.record(message)
         return
     hubs = _all_hubs()
     backend = _shared_backend()
@@ -83,6 +88,12 @@ def send(message: Message) -> None:
         _warn_unheard()
     if not backend.is_echoing:
         deliver(message)
+
+
+def note_waiting(step: "AfterCommit") -> None:
+    """Note what waits for a commit, which the transaction of a test never has."""
+    for capture in captures:
+        capture.wait_for(step)
 
 
 def _post(message: Message, hubs: list[Hub]) -> None:

@@ -38,7 +38,7 @@ def publish(channel: str, event: Any, *, now: bool = False) -> None:
     is_sent = process.send_in_transaction(message, aliases)
     step = process.deliver if is_sent else process.send
     if aliases:
-        AfterCommit(step, message, aliases)
+        process.note_waiting(AfterCommit(step, message, aliases))
     else:
         step(message)
 
@@ -106,12 +106,15 @@ class AfterCommit:
         self.message = message
         self._step = step
         self._left = len(aliases)
+        self._connections = [connections[alias] for alias in aliases]
         for alias in aliases:
             transaction.on_commit(self, using=alias)
 
     @property
-    def is_done(self) -> bool:
-        return not self._left
+    def is_waiting(self) -> bool:
+        """Whether no transaction was rolled back, and not all were committed; in any thread."""
+        hooks = (entry[1] for each in self._connections for entry in each.run_on_commit)
+        return self._left > 0 and sum(hook is self for hook in hooks) == self._left
 
     def __call__(self) -> None:
         """Count the commit of a transaction."""

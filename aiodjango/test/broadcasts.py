@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
 
-from django.db import connections
-
 from aiodjango.broadcast import process
 from aiodjango.broadcast.backend import Message
 from aiodjango.broadcast.publishing import AfterCommit
@@ -26,12 +24,15 @@ class CapturedBroadcasts(Sequence[Captured]):
 
     def __init__(self) -> None:
         self._sent: list[Message] = []
-        self._before = _waiting_for_commit()
+        self._waiting: list[AfterCommit] = []
         self._is_over = False
 
     def record(self, message: Message) -> None:
         if not message.channel.startswith(OWN):
             self._sent.append(message)
+
+    def wait_for(self, step: AfterCommit) -> None:
+        self._waiting.append(step)
 
     def stop(self) -> None:
         self._sent = self._messages()
@@ -40,8 +41,7 @@ class CapturedBroadcasts(Sequence[Captured]):
     def _messages(self) -> list[Message]:
         if self._is_over:
             return self._sent
-        waiting = [step.message for step in _waiting_for_commit() if step not in self._before]
-        return [*self._sent, *waiting]
+        return [*self._sent, *(step.message for step in self._waiting if step.is_waiting)]
 
     @overload
     def __getitem__(self, index: int) -> Captured: ...
@@ -72,18 +72,9 @@ def capture_broadcasts() -> Iterator[CapturedBroadcasts]:
     `captured = self.enterContext(capture_broadcasts())`.
     """
     captured = CapturedBroadcasts()
-    process.captures.append(captured.record)
+    process.captures.append(captured)
     try:
         yield captured
     finally:
-        process.captures.remove(captured.record)
+        process.captures[:] = [other for other in process.captures if other is not captured]
         captured.stop()
-
-
-def _waiting_for_commit() -> list[AfterCommit]:
-    return [
-        entry[1]
-        for connection in connections.all(initialized_only=True)
-        for entry in connection.run_on_commit  # Django's TestCase reads it in the same way
-        if isinstance(entry[1], AfterCommit) and not entry[1].is_done
-    ]
