@@ -35,6 +35,12 @@ class Receiver(Protocol):
         """A message from the broker has arrived."""
 
 
+def check_prefix(prefix: object, limit: int = 200) -> None:
+    """Raise ValueError for an option `prefix` that is no text of up to `limit` bytes."""
+    if not isinstance(prefix, str) or not prefix.isprintable() or len(prefix.encode()) > limit:
+        raise ValueError(f"prefix must be printable text of up to {limit} bytes, not {prefix!r}")
+
+
 class Backend:
     """Carries messages between processes. Each event loop that publishes or subscribes has one.
 
@@ -98,11 +104,16 @@ def configuration() -> Mapping[str, Any]:
             "{'BACKEND': 'aiodjango.broadcast.redis.RedisBackend', 'LOCATION': "
             f"'redis://127.0.0.1'}}, not {value!r}."
         )
-    unknown = sorted(value.keys() - {"BACKEND", "LOCATION", "OPTIONS"})
-    if unknown:
+    for entry in value:
+        if entry not in ("BACKEND", "LOCATION", "OPTIONS"):
+            raise ImproperlyConfigured(
+                f"AIO_BROADCAST has the unknown entry {entry!r}: its entries are BACKEND, "
+                "LOCATION and OPTIONS. What else the back end takes belongs in OPTIONS."
+            )
+    if not isinstance(value.get("LOCATION", ""), str):
         raise ImproperlyConfigured(
-            f"AIO_BROADCAST has the unknown entry {unknown[0]!r}: its entries are BACKEND, "
-            "LOCATION and OPTIONS. What else the back end takes belongs in OPTIONS."
+            f"LOCATION in AIO_BROADCAST must be a string, not {value['LOCATION']!r}. Leave it out "
+            "where the back end needs none."
         )
     return value
 
@@ -112,7 +123,7 @@ def backend_class() -> type[Backend]:
     path = configuration()["BACKEND"]
     try:
         found = import_string(path)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:  # of a relative path: no ImportError
         raise ImproperlyConfigured(
             f"The back end {path!r} in AIO_BROADCAST could not be imported: {error}"
         ) from error

@@ -10,13 +10,15 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.utils import Error
 from psycopg import AsyncConnection, sql
 
-from .backend import Backend, BrokerUnavailable, Message, Receiver
+from .backend import Backend, BrokerUnavailable, Message, Receiver, check_prefix
 from .wire import pack, unpack
 
 # Bytes that PostgreSQL takes for a notification.
 MAX_PAYLOAD = 7999
 # Bytes that are not the event's: the process, its number, the channel's name and spaces.
 OVERHEAD = 60
+# Bytes of a prefix: names have up to 63, and 33 are a "_" and what stands for the channel.
+MAX_PREFIX = 30
 # Seconds that PostgreSQL may take to answer …
 TIMEOUT = 5.0
 # … and seconds without a message after which it is asked whether it is there.
@@ -36,11 +38,13 @@ class PostgresBackend(Backend):
         a pooler such as PgBouncer does not deliver notifications.
     prefix: of the names in PostgreSQL, where all of a database share them.
 
-    Raises ValueError for an alias that is unknown or another kind of database.
+    Raises ValueError for an alias that is unknown or another kind of database, and for an invalid
+    prefix.
     """
 
     def __init__(self, location: str = "", *, prefix: str = "aiodjango") -> None:
         super().__init__(location or DEFAULT_DB_ALIAS)
+        check_prefix(prefix, MAX_PREFIX)
         self._prefix = prefix
         if self.location not in connections.settings:
             raise ValueError(f"there is no database {self.location!r} in DATABASES")

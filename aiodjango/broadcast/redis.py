@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
-from .backend import Backend, BrokerUnavailable, Message, Receiver
+from .backend import Backend, BrokerUnavailable, Message, Receiver, check_prefix
 from .wire import pack, unpack
 
 # Seconds that Redis may take to answer …
@@ -39,11 +39,12 @@ class RedisBackend(Backend):
     options: further arguments of redis-py's client, as password= or ssl_ca_certs=. The entry
         sentinel_kwargs has those of the clients of sentinels.
 
-    Raises ValueError for a location that is no such URL.
+    Raises ValueError for a location that is no such URL and for an invalid prefix.
     """
 
     def __init__(self, location: str = "", *, prefix: str = "aiodjango:", **options: Any) -> None:
         super().__init__(location)
+        check_prefix(prefix)
         self._prefix = prefix
         self._options: dict[str, Any] = {
             "socket_timeout": TIMEOUT,
@@ -166,6 +167,8 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
         raise ValueError(f"in {location!r} there can be no options: they belong in OPTIONS")
     nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",")]
     name = parts.path.strip("/")
+    if kind == "cluster" and name:
+        raise ValueError(f"{location!r} has a path, and a cluster has no databases: {FORMS}")
     sentinel_options = {**options.pop("sentinel_kwargs", {})}
     if security == "rediss":
         options = {"ssl": True, **options}
@@ -173,6 +176,7 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
         # Sentinels have passwords of their own, but are reached in the same way.
         same = {key: options[key] for key in options if key.startswith(("socket_", "ssl", "retry"))}
         sentinel_options = {**same, **sentinel_options}
+        _ = Redis(**sentinel_options)
     for key in ("username", "password"):
         if value := getattr(parts, key):
             options = {key: unquote(value), **options}
@@ -218,6 +222,6 @@ async def _master(
 
 def _address(node: str) -> tuple[str, int]:
     host, _, port = node.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{node!r} is no address of the form host:port")
     return host.strip("[]"), int(port)  # IPv6 in brackets

@@ -1,6 +1,8 @@
 """The setting AIO_BROADCAST, its system checks, and what tests capture."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -9,11 +11,13 @@ from django.db import transaction
 from django.test import TestCase
 
 from aiodjango.broadcast import apublish, process, publish
-from aiodjango.broadcast.backend import make_backend
+from aiodjango.broadcast.backend import check_prefix, make_backend
+from aiodjango.broadcast.postgres import MAX_PREFIX
 from aiodjango.checks import check_settings
 from aiodjango.test import capture_broadcasts
 from pytest_aiodjango import captured_broadcasts  # noqa: F401
 
+MEMORY = "aiodjango.broadcast.memory.MemoryBackend"
 REDIS = "aiodjango.broadcast.redis.RedisBackend"
 
 
@@ -27,6 +31,28 @@ REDIS = "aiodjango.broadcast.redis.RedisBackend"
         ({"BACKEND": REDIS, "LOCATION": "http://x"}, "is no address of Redis"),
         ({"BACKEND": REDIS, "LOCATION": "redis+cluster://x"}, "of the form host:port"),
         ({"BACKEND": REDIS, "LOCATION": "redis://x", "OPTIONS": {"no_such": 1}}, "no_such"),
+        ({"BACKEND": REDIS, "LOCATION": None}, "LOCATION in AIO_BROADCAST must be a string"),
+        ({"BACKEND": REDIS, "LOCATION": ["redis://x"]}, "must be a string, not .'redis://x'"),
+        ({"BACKEND": REDIS, "LOCATION": Path("/run/redis")}, "must be a string, not PosixPath"),
+        ({"BACKEND": MEMORY, "LOCATION": 6379}, "must be a string, not 6379"),
+        ({"BACKEND": MEMORY, 5: 1, "PORT": 2}, "the unknown entry 5"),
+        ({"BACKEND": REDIS, "LOCATION": "redis://x", "OPTIONS": {"prefix": 5}}, "prefix must be"),
+        (
+            {"BACKEND": REDIS, "LOCATION": "unix:///x", "OPTIONS": {"prefix": "\n"}},
+            "prefix must be",
+        ),
+        ({"BACKEND": REDIS, "LOCATION": "redis+cluster://x:65536"}, "of the form host:port"),
+        ({"BACKEND": REDIS, "LOCATION": "redis+cluster://x:6379/1"}, "has a path"),
+        (
+            {
+                "BACKEND": REDIS,
+                "LOCATION": "redis+sentinel://x:26379/main",
+                "OPTIONS": {"sentinel_kwargs": {"no_such": 1}},
+            },
+            "no_such",
+        ),
+        ({"BACKEND": "."}, "could not be imported"),
+        ({"BACKEND": ".relative.Backend"}, "could not be imported"),
         ({"BACKEND": "no.such.Backend"}, "could not be imported"),
         ({"BACKEND": "aiodjango.broadcast.memory"}, "is not a subclass"),
         ({"BACKEND": "django.http.HttpResponse"}, "is not a subclass"),
@@ -47,7 +73,14 @@ def test_what_is_invalid_is_an_error_that_a_check_finds(settings, value, text):
         make_backend()
     (message,) = check_settings()
     assert message.id == "aiodjango.E006"
-    assert text in message.msg
+    assert re.search(text, message.msg)
+
+
+@pytest.mark.parametrize("prefix", ["x" * 31, "é" * 16, "a\0", None])
+def test_a_prefix_that_postgresql_cannot_have(settings, prefix):
+    check_prefix("x" * 30, MAX_PREFIX)
+    with pytest.raises(ValueError, match="prefix must be printable text of up to 30 bytes"):
+        check_prefix(prefix, MAX_PREFIX)
 
 
 def test_a_missing_package_is_named(settings, monkeypatch):
