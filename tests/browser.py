@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import require
+from tests.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -41,5 +42,5 @@ async def chromium() -> AsyncIterator["Browser"]:
 async def page() -> AsyncIterator["Page"]:
     async with chromium() as browser:
         page = await browser.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(DEADLINE * 1000)
         yield page

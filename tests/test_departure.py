@@ -35,7 +35,7 @@ class Site:
         name = environ["PATH_INFO"].strip("/")
         self.begun.append(name)
         if name.startswith("later/"):
-            self.go_on.wait(20)
+            self.go_on.wait(LONGER)
             name = name.removeprefix("later/")
         if name == "large":
             file = environ["wsgi.file_wrapper"]((self.folder / "large.bin").open("rb"))

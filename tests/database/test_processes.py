@@ -28,7 +28,7 @@ async def forked():
         reading, writing = os.pipe()
         if os.fork() == 0:
             # The child is still inside the block, the thread of which has stayed in the parent.
-            child = asyncio.run(asyncio.wait_for(run_in_django(here), 60))
+            child = asyncio.run(run_in_django(here))
             os.write(writing, json.dumps(child).encode())
             os._exit(0)
         os.close(writing)

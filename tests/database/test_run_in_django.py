@@ -141,7 +141,7 @@ class TestRunInDjango:
         async def inner():
             begun.set()
             try:
-                await asyncio.sleep(30)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 cancelled.set()
                 raise

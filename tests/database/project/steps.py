@@ -10,11 +10,12 @@ from django.db.models import IntegerField
 from django.db.models.expressions import RawSQL
 
 from aiodjango import django_context, run_in_django
+from tests.waiting import DEADLINE
 
 from .models import Book
 
 events = defaultdict(asyncio.Event)
-barriers = defaultdict(lambda: threading.Barrier(8, timeout=30))
+barriers = defaultdict(lambda: threading.Barrier(8, timeout=DEADLINE))
 
 
 def backend():
