@@ -23,6 +23,9 @@ MAX_PREFIX = 30
 TIMEOUT = 5.0
 # … and seconds without a message after which it is asked whether it is there.
 QUIET = 15.0
+# Seconds without a message to send after which that connection is closed: it would keep a test's
+# database from being dropped, and each process would hold one.
+IDLE = 2.0
 
 LISTEN = "LISTEN {}"
 UNLISTEN = "UNLISTEN {}"
@@ -54,6 +57,7 @@ class PostgresBackend(Backend):
                 "LOCATION, or choose another back end"
             )
         self._sending: AsyncConnection[Any] | None = None
+        self._idle: asyncio.TimerHandle | None = None
         self._commands: list[tuple[str, Sequence[str]]] = []  # a statement, and its channels
         self._wake = asyncio.Event()
 
@@ -91,6 +95,8 @@ class PostgresBackend(Backend):
         return f"{self._prefix}_{hashlib.sha256(channel.encode()).hexdigest()[:32]}"
 
     async def send(self, messages: Sequence[Message]) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
         connection = self._sending
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -105,6 +111,12 @@ class PostgresBackend(Backend):
             if connection is not None:
                 await connection.close()
             raise _unavailable(error) from error
+        self._idle = asyncio.get_running_loop().call_later(IDLE, self._close_sending)
+
+    def _close_sending(self) -> None:
+        connection, self._sending = self._sending, None
+        if connection is not None:
+            connection.pgconn.finish()
 
     async def _connect(self) -> AsyncConnection[Any]:
         parameters = connections[self.location].get_connection_params()
@@ -186,8 +198,9 @@ class PostgresBackend(Backend):
         self._wake.set()
 
     async def close(self) -> None:
-        if self._sending is not None:
-            await self._sending.close()
+        if self._idle is not None:
+            self._idle.cancel()
+        self._close_sending()
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:

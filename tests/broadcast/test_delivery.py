@@ -12,7 +12,7 @@ from django.urls import path
 from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.broadcast import apublish, publish, subscribe
 from aiodjango.broadcast import subscription as subscriptions
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, until
 
 from .conftest import with_backends
 
@@ -126,6 +126,19 @@ async def test_an_event_too_large_for_postgresql_is_an_error(hub):
         with pytest.raises(ValueError, match="Publish a key instead"):
             await apublish("channel", "x" * 8000)
         assert await take(events, 1) == ["x" * 7900]
+
+
+@with_backends("postgres")
+async def test_the_connection_that_sends_is_closed_when_idle(hub, monkeypatch, request):
+    """Or a test's database could not be dropped as long as the process lives."""
+    cluster = request.getfixturevalue("postgres")
+    monkeypatch.setattr("aiodjango.broadcast.postgres.IDLE", 0.01)
+    before = cluster.backends()
+    await asyncio.to_thread(publish, "channel", 1, now=True)
+    async with subscribe("channel") as events:
+        await apublish("channel", 2)
+        assert await take(events, 1) == [2]
+        await until(lambda: len(cluster.backends() - before) == 1)  # the one that listens
 
 
 @with_backends("channels")
