@@ -5,6 +5,7 @@ application sees it. So anybody could fill the log, and set off its alarms, at w
 """
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -52,6 +53,7 @@ class _Filters:
     """The filters at their loggers, while anybody wants them there."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # each event loop has its thread
         self._users = 0
         client_faults, writable = ClientFaults(), Writable()
         self._pairs: list[tuple[str, logging.Filter]] = [
@@ -61,16 +63,18 @@ class _Filters:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        self._users += 1
-        for name, each in self._pairs:
-            logging.getLogger(name).addFilter(each)
+        with self._lock:
+            self._users += 1
+            for name, each in self._pairs:
+                logging.getLogger(name).addFilter(each)
         try:
             yield
         finally:
-            self._users -= 1
-            if not self._users:
-                for name, each in self._pairs:
-                    logging.getLogger(name).removeFilter(each)
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    for name, each in self._pairs:
+                        logging.getLogger(name).removeFilter(each)
 
 
 _filters = _Filters()

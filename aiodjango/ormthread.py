@@ -23,6 +23,7 @@ from django.db.transaction import TransactionManagementError
 
 from .caches import close_thread_caches, has_thread_caches
 from .exits import exit_as_error
+from .loopcalls import LoopCalls
 from .upkeep import Connections
 from .work import PAUSE, Work
 
@@ -37,36 +38,6 @@ BUSY_LIMIT = 1.0
 DRAIN_LIMIT = 5.0
 
 
-class Reports:
-    """What threads report to one event loop: a single wake-up carries all that has gathered."""
-
-    def __init__(self) -> None:
-        self._reports: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        self._is_coming = False
-
-    def add(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        """Have a future of the loop resolved there; in any thread."""
-        self._reports.append((future, result, error))
-        if not self._is_coming:
-            self._is_coming = True
-            try:
-                future.get_loop().call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                self._reports.clear()  # the loop is closed: nobody waits any more
-
-    def _deliver(self) -> None:
-        # Cleared first: what is added from now on either is still seen below or comes again.
-        self._is_coming = False
-        while self._reports:
-            future, result, error = self._reports.popleft()
-            if future.done():
-                continue  # cancelled
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-
 class Call:
     """A function to be called in a thread, and the future that waits for it."""
 
@@ -77,7 +48,7 @@ class Call:
         work: Work,
         function: Callable[[], Any],
         future: asyncio.Future[Any],
-        reports: Reports,
+        reports: LoopCalls,
     ) -> None:
         self.work = work
         self.function = function
@@ -85,6 +56,19 @@ class Call:
         self.reports = reports
         self.begins_idle = False  # the first in a thread that nothing else uses
         self.checks = False  # the first of a piece of work, or the first after a moment's pause
+
+    def report(self, result: Any, error: BaseException | None) -> None:
+        """Resolve the future, on its event loop; in any thread."""
+        self.reports.add(self._resolve, result, error)
+        self.reports.wake(self.future.get_loop())
+
+    def _resolve(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return  # cancelled
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
 
 
 class Shared:
@@ -216,7 +200,7 @@ class OrmThread:
             self.outstanding -= 1
         if self.holder is not None:
             self._release_if_over()
-        call.reports.add(call.future, result, error)
+        call.report(result, error)
         # An error holds this frame by its traceback: let it not hold the error.
         del result, error
         self._look_again()
@@ -272,7 +256,7 @@ class OrmThread:
                 if work is not holder and work.is_paused():
                     self.works.discard(work)
             is_idle = not self.works
-            is_read = any(work.is_reading() for work in self.works)
+            is_read = self._is_read()
             is_left = (
                 holder is not None
                 and not holder.outstanding
@@ -291,6 +275,11 @@ class OrmThread:
         if self._held and self.holder is not None:
             self._held = deque(call for call in self._held if not self._move(call, self))
 
+    def _is_read(self, apart_from: Work | None = None) -> bool:
+        """Whether a cursor of some work is open (under the lock)."""
+        # Of a copy: a garbage collection in the midst may end work, in this thread as well.
+        return any(work is not apart_from and work.is_reading() for work in list(self.works))
+
     def _seek_idleness(self, now: float) -> None:
         # Others may wait for a connection that is borrowed from a pool.
         limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
@@ -305,7 +294,7 @@ class OrmThread:
         with self._shared.lock:
             if self._shared.draining is self:  # pragma: no branch - as other threads have it
                 self._shared.draining = None
-            is_closable = self.holder is None and not any(w.is_reading() for w in self.works)
+            is_closable = self.holder is None and not self._is_read()
         if is_closable:  # pragma: no branch - as its work has it
             self._close_obsolete()
         self.busy_since = now
@@ -347,7 +336,7 @@ class OrmThread:
             logger.log(level, what, holder.name, reason)
         loss = what % (holder.name, reason or "it has ended; a task that it started goes on")
         with self._shared.lock:
-            is_read = any(work is not holder and work.is_reading() for work in self.works)
+            is_read = self._is_read(apart_from=holder)
         blocks = self.connections.renew(is_read=is_read)
         with self._shared.lock:
             self.holder = None

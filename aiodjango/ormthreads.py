@@ -12,7 +12,8 @@ from typing import Any
 
 from .caches import share_caches
 from .forks import prepare_for_forks
-from .ormthread import Call, OrmThread, Reports, Shared
+from .loopcalls import LoopCalls
+from .ormthread import Call, OrmThread, Shared
 from .work import Work
 
 logger = logging.getLogger("aiodjango.database")
@@ -35,7 +36,7 @@ class OrmThreads:
         self._holder_timeout = holder_timeout
         self._shared = Shared()
         self._threads: list[OrmThread] = []
-        self._reports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Reports] = (
+        self._reports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = (
             weakref.WeakKeyDictionary()
         )
         self._is_prepared = False
@@ -72,7 +73,7 @@ class OrmThreads:
         loop = asyncio.get_running_loop()
         reports = self._reports.get(loop)
         if reports is None:
-            reports = self._reports.setdefault(loop, Reports())
+            reports = self._reports.setdefault(loop, LoopCalls())
         call = Call(work, function, loop.create_future(), reports)
         with self._shared.lock:
             thread = work.thread

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from . import switching
 from .bridge import Bridge
 from .load import Load
+from .loopcalls import LoopCalls
 
 logger = logging.getLogger("aiodjango.gateway")
 
@@ -94,8 +95,7 @@ class Workers:
         self._watch: asyncio.TimerHandle | None = None
         self._looking = False  # the watch comes soon, not in its own good time
         self._stopped = asyncio.Event()
-        self._reports: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._reporting = False
+        self._reports = LoopCalls()
 
     # --- On the loop -----------------------------------------------------------------------
 
@@ -149,6 +149,7 @@ class Workers:
             self._abandon(job)
         if self._watch is not None:
             self._watch.cancel()
+            self._reports.wake(self.loop)  # for what threads have left to the watch
 
     async def wait_stopped(self) -> None:
         """Wait, after stop(), for threads at the end of their work, a moment long.
@@ -187,7 +188,7 @@ class Workers:
                 self._adapt()
                 self._looking = False
                 self._watch = None
-        self._deliver()
+        self._reports.make()
 
     def _adapt(self) -> None:
         if self._load.computes_long:
@@ -209,15 +210,9 @@ class Workers:
         return all(begun < limit for begun in self._begun.values())
 
     def _abandon(self, job: Job) -> None:
-        self.abandoned += 1
+        with self._lock:
+            self.abandoned += 1
         job.drop()
-
-    def _deliver(self) -> None:
-        # Cleared first: what a thread adds from now on either is still seen below or wakes again.
-        self._reporting = False
-        while self._reports:
-            callback, args = self._reports.popleft()
-            callback(*args)
 
     # --- In any thread ---------------------------------------------------------------------
 
@@ -227,15 +222,9 @@ class Workers:
         While jobs wait the loop comes by itself (see `_look`). To wake it would be to lose the
         GIL to it: one switch for each report, where one for several will do.
         """
-        self._reports.append((callback, args))
-        will_look = self._jobs and self._watch is not None
-        if not will_look and not self._reporting:
-            self._reporting = True
-            try:
-                self.loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                # The loop is closed: nobody is left to be told.
-                self._reports.clear()
+        self._reports.add(callback, *args)
+        if not self._jobs or self._watch is None:
+            self._reports.wake(self.loop)
 
     def step_aside(self, job: Job) -> None:
         """The thread of `job`, which is running, no longer counts: another may be woken for it."""

@@ -1,0 +1,38 @@
+"""Calls that threads make on an event loop: one wake-up of it carries all that has gathered."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class LoopCalls:
+    """Calls to be made on one event loop. `make` is for the loop, the rest for any thread."""
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        # Locked while a wake-up is on its way. A lock, because looking at a flag and setting it are
+        # two steps, between which another thread can come. No thread ever waits for it.
+        self._wake_up = threading.Lock()
+
+    def add(self, function: Callable[..., object], *args: Any) -> None:
+        """Have `function(*args)` called with the next wake-up."""
+        self._calls.append((function, args))
+
+    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the loop for what was added, unless a wake-up is on its way."""
+        if self._wake_up.acquire(blocking=False):
+            try:
+                loop.call_soon_threadsafe(self.make)
+            except RuntimeError:
+                self._calls.clear()  # the loop is closed: no more calls are made
+
+    def make(self) -> None:
+        """Make the calls."""
+        # Released first: what is added from now on either is still seen below or wakes again.
+        if self._wake_up.locked():
+            self._wake_up.release()
+        while self._calls:
+            function, args = self._calls.popleft()
+            function(*args)

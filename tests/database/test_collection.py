@@ -1,0 +1,27 @@
+"""Work may be ended by the garbage collector, in the middle of anything."""
+
+from aiodjango.ormthread import OrmThread, Shared
+from aiodjango.work import Work
+
+
+class Read(Work):
+    """Work that is looked at while a collection ends other work."""
+
+    def __init__(self, others):
+        super().__init__(None, "test")
+        self._others = others
+
+    def is_reading(self):
+        for other in self._others:
+            other.end()
+        return False
+
+
+def test_work_may_end_while_the_cursors_of_all_are_looked_at():
+    thread = OrmThread(Shared(), "never started", lambda call, thread: False, 1.0)
+    works = [Work(None, "test") for _ in range(10)]
+    for work in [Read(works), *works, Read(works)]:
+        work.thread = thread
+        thread.works.add(work)
+    assert not thread._is_read()
+    assert not any(work in thread.works for work in works)
