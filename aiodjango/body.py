@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from .decoding import DecodedBody, as_sent, exceeds_ratio
+from .decoding import DecodedBody, as_sent, bound_decoded
 from .memory import UNCOUNTED, MemoryBudget, Share
 
 # How often (seconds) a body that takes long is looked after.
@@ -75,6 +75,7 @@ async def receive_body(
     content = request.content
     if isinstance(content, DecodedBody) and content.is_untouched:
         content = content.sent
+    bound_decoded(request)
     spool = _Spool(memory_limit, budget)
     try:
         if content.at_eof() and content is request.content:
@@ -83,8 +84,7 @@ async def receive_body(
         with BodyWatch(request, stall_limit, LEAST_PROGRESS):
             while chunk := await content.readany():
                 length = spool.length + len(chunk)
-                sent = content.total_compressed_bytes
-                if length > max_size or (sent is not None and exceeds_ratio(length, sent)):
+                if length > max_size:
                     raise BodyTooLarge
                 await spool.write(chunk)
                 del chunk  # or it stays in memory until the next one comes
@@ -93,6 +93,8 @@ async def receive_body(
         spool.discard()
         if isinstance(error, web.RequestPayloadError | HttpProcessingError):
             raise BodyMalformed from error
+        if isinstance(error, web.HTTPRequestEntityTooLarge):
+            raise BodyTooLarge from error
         # aiohttp reports a lost connection as whatever ended it, or as its own RuntimeError.
         if isinstance(error, Exception) and request.transport is None:
             raise ClientLeft from error

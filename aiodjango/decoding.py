@@ -27,11 +27,6 @@ MAX_RATIO = 200
 DECODED_AT_ONCE = 64 * KIB
 
 
-def exceeds_ratio(decoded: int, sent: int) -> bool:
-    """Whether a body of so many bytes is too large for what was sent of it."""
-    return decoded > RATIO_STARTS and decoded > MAX_RATIO * sent
-
-
 class DecodedBody(StreamReader):
     """A `StreamReader` of what another one holds under a Content-Encoding.
 
@@ -54,7 +49,7 @@ class DecodedBody(StreamReader):
     @property
     def is_untouched(self) -> bool:
         """Whether all of the body can still be read from `sent`."""
-        return self._decompressor is None
+        return self.total_compressed_bytes is None
 
     def at_eof(self) -> bool:
         return super().at_eof() or (self.is_untouched and self.sent.at_eof())
@@ -75,6 +70,7 @@ class DecodedBody(StreamReader):
             await self._decode_more()
         except Exception as error:
             self._exception = error
+            self.release()
             raise
         finally:
             self._is_waiting = False
@@ -104,13 +100,7 @@ class DecodedBody(StreamReader):
                 f"Can not decode content-encoding: {self._coding}"
             ) from error
         self._has_more = self._decompressor.data_available
-        total = self.total_bytes + len(decoded)
-        if exceeds_ratio(total, self.total_compressed_bytes):
-            raise web.HTTPRequestEntityTooLarge(
-                MAX_RATIO * self.total_compressed_bytes,
-                total,
-                text=f"The decoded body is more than {MAX_RATIO} times as large as it was sent.",
-            )
+        _check_ratio(self, decoded)
         self.feed_data(decoded)
 
     def _finish(self) -> None:
@@ -118,6 +108,54 @@ class DecodedBody(StreamReader):
         if is_cut and self.total_compressed_bytes:
             raise web.RequestPayloadError("The deflated body is incomplete")
         self.feed_eof()
+        self.release()
+
+    def release(self) -> None:
+        """Give up the decompressor, when nothing more will be read.
+
+        It may hold 16 MiB, whatever the size of the body, and the traceback of an error would keep
+        it until the next garbage collection.
+        """
+        self._decompressor = None
+
+
+class _DecodedByServer(StreamReader):
+    """A body that the server decodes, with the bounds of a `DecodedBody`."""
+
+    __slots__ = ()
+
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        _check_ratio(self, data)
+        return super().feed_data(data, size)
+
+    def set_exception(self, exc: Any, exc_cause: Any = None) -> None:
+        # aiohttp's parser makes an error of its own of what feed_data() raises.
+        cause = exc.__cause__
+        super().set_exception(cause if isinstance(cause, web.HTTPException) else exc)
+
+
+def bound_decoded(request: web.BaseRequest) -> None:
+    """Have reads of a body that the server decodes raise HTTPRequestEntityTooLarge.
+
+    As those of a `DecodedBody` do, where it grows out of proportion.
+    """
+    content: Any = request.content
+    if type(content) is StreamReader and content.total_compressed_bytes is not None:
+        content.__class__ = _DecodedByServer
+        try:
+            _check_ratio(content)
+        except web.HTTPRequestEntityTooLarge as error:
+            content.set_exception(error)
+
+
+def _check_ratio(content: StreamReader, more: bytes = b"") -> None:
+    total, sent = content.total_bytes + len(more), content.total_compressed_bytes or 0
+    if total > max(RATIO_STARTS, MAX_RATIO * sent):
+        raise web.HTTPRequestEntityTooLarge(
+            MAX_RATIO * sent,
+            total,
+            text=f"The decoded body is more than {MAX_RATIO} times as large as it was sent.",
+        )
 
 
 class _NoFlowControl(BaseProtocol):

@@ -17,6 +17,7 @@ from .auth import LoginRule
 from .body import BODY_TIMEOUT, BodyWatch
 from .conditional import has_dates, ignore_unreadable_dates
 from .database import begin_work, run_in_django
+from .decoding import DecodedBody, bound_decoded
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
@@ -146,6 +147,7 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
             if refusal is not None:
                 response = refusal
             elif match.is_odd and request.can_read_body:
+                bound_decoded(request)
                 with BodyWatch(request, _body_timeout(request)):
                     response = await call(request)
             else:
@@ -158,6 +160,8 @@ def make_handler(pattern: UrlconfPattern, state: DjangoState) -> Handler:
             if is_cancellation(raised):
                 raise
             error = raised if isinstance(raised, Exception) else exit_as_error(raised)
+            if isinstance(request.content, DecodedBody):
+                request.content.release()
             response = await _after_error(match, request, error)
             if isinstance(response, web.HTTPException):  # aiohttp wants it raised
                 _complete(match, request, response)

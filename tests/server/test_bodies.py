@@ -1,5 +1,6 @@
 """Bodies with a Content-Encoding: Django receives what was sent, other handlers read it decoded."""
 
+import gc
 import gzip
 import importlib
 import io
@@ -9,6 +10,7 @@ import zlib
 
 import pytest
 from aiohttp import FormData, web
+from aiohttp.compression_utils import DecompressionBaseHandler
 from django.http import JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -326,12 +328,32 @@ async def test_a_bomb_is_refused_before_it_is_on_the_disk(app, serve, bomb, monk
     assert sum(written) <= (allowed if allowed > RATIO_STARTS else 0)
 
 
-async def test_a_coroutine_view_that_streams_is_spared_a_bomb(app, serve, bomb):
+@pytest.mark.parametrize("runner", RUNNERS)
+async def test_a_coroutine_view_that_streams_is_spared_a_bomb(app, serve, bomb, runner):
     encoding, body = bomb
     headers = {"Content-Encoding": encoding}
-    server = await serve(app)
-    assert (await server.request("POST", "/size/", body=body, headers=headers)).status == 413
+    server = await serve(app, make_runner=RUNNERS[runner])
+    answer = await server.request("POST", "/size/", body=body, headers=headers)
+    assert answer.status == 413
+    assert f"{MAX_RATIO} times" in answer.text
     assert (await server.request("POST", "/read/", body=body, headers=headers)).status == 413
+
+
+@pytest.mark.parametrize("path_", ["/size/", "/read/"])
+async def test_decompressors_are_given_up_at_once(app, serve, bomb, path_):
+    """Their windows may have 16 MiB each."""
+    encoding, body = bomb
+    server = await serve(app)
+    headers = {"Content-Encoding": encoding}
+    gc.collect()
+    gc.disable()
+    try:
+        for content in (body, ENCODERS[encoding](CONTENT)):
+            await server.request("POST", path_, body=content, headers=headers)
+        left = [each for each in gc.get_objects() if isinstance(each, DecompressionBaseHandler)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 async def test_only_so_much_is_decoded_at_once(app, serve, bomb):
