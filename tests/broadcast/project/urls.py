@@ -43,6 +43,16 @@ async def watched(request):
     return ws
 
 
+async def stream(request):
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    async with subscribe("stream") as events:
+        await response.write(b"data: 1\n\n")
+        async for event in events:
+            await response.write(f"data: {event}\n\n".encode())
+    return response
+
+
 def log_out(request):
     logout(request)
     return HttpResponse("logged out")
@@ -52,5 +62,6 @@ urlpatterns = [
     path("bell/", bell),
     path("ring/", ring),
     path("watched/", watched),
+    path("stream/", stream),
     path("logout/", log_out),
 ]
