@@ -13,6 +13,7 @@ from . import process
 from .hub import Hub
 from .publishing import check_channel
 from .socket import SocketSender
+from .stream import EventStream, send_to_stream
 
 # How many events a reader may be behind. One that is slower misses events: it ends.
 CAPACITY = 1000
@@ -112,40 +113,52 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Any:
-        self._entered()
-        if self._sender is not None or self._waiter is not None:
-            raise RuntimeError("A subscription has one reader: make another for this one.")
+        data = await self._next()
+        if data is None:
+            raise StopAsyncIteration
+        return json.loads(data)
+
+    async def _next(self) -> bytes | None:
+        """Wait for the next event; None if there will be none."""
+        self._check_reader()
         while not self._events:
             if self._is_ended:
-                raise StopAsyncIteration
+                return None
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return json.loads(self._events.popleft())
+        return self._events.popleft()
 
     async def send_to(
         self,
-        ws: web.WebSocketResponse,
+        ws: web.WebSocketResponse | EventStream,
         receive: Callable[[Any], Awaitable[object]] | None = None,
     ) -> None:
-        """Send the events to a WebSocket as JSON, until either side ends.
+        """Send the events to a WebSocket or an event stream as JSON, until either side ends.
 
-        When events were missed the WebSocket is closed with 1013, when the server shuts down with
-        1001.
+        When events were missed a WebSocket is closed with 1013, when the server shuts down with
+        1001. An event stream ends.
 
-        ws: a WebSocket that was prepared; nothing else may receive from it meanwhile.
-        receive: awaited with what the page sends, decoded from JSON; what is not JSON closes the
-            WebSocket with 1007. Without it what the page sends is ignored.
+        ws: a WebSocket that was prepared; nothing else may receive from it meanwhile. Or the
+            response of aiohttp-sse, an event stream.
+        receive: awaited with what the page sends over the WebSocket, decoded from JSON; what is not
+            JSON closes it with 1007. Without it what the page sends is ignored.
 
-        Raises RuntimeError for a WebSocket that is not prepared.
+        Raises RuntimeError for a response that is not prepared.
         """
-        self._entered()
+        self._check_reader()
         if not ws.prepared:
-            raise RuntimeError("send_to() needs a WebSocket after its prepare().")
-        if self._sender is not None or self._waiter is not None:
-            raise RuntimeError("A subscription has one reader: make another for this WebSocket.")
+            raise RuntimeError("send_to() needs a response after its prepare().")
+        if isinstance(ws, web.WebSocketResponse):
+            await self._send_to_websocket(ws, receive)
+        else:
+            await send_to_stream(ws, self._next)
+
+    async def _send_to_websocket(
+        self, ws: web.WebSocketResponse, receive: Callable[[Any], Awaitable[object]] | None
+    ) -> None:
         sender = self._sender = SocketSender(ws, CAPACITY, self._fall_behind)
         events, self._events = self._events, None
         for data in events or ():
@@ -226,6 +239,11 @@ class Subscription:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _check_reader(self) -> None:
+        self._entered()
+        if self._sender is not None or self._waiter is not None:
+            raise RuntimeError("A subscription has one reader: make another for this one.")
 
     def _entered(self) -> Hub:
         if self._hub is None:
