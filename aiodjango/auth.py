@@ -45,14 +45,16 @@ async def aget_session(request: web.Request) -> SessionBase:
 async def aget_user(request: web.Request) -> Any:
     """Return the user who has sent a request, an AnonymousUser if nobody is logged in.
 
-    The session is verified as Django does. The user is loaded once for a request.
+    The session is verified as Django does. The user is loaded once for a request, and is from then
+    on `django_request(request).user` too, so that templates can show it.
     """
     django = django_request(request)
     if request.writer.output_size > 0:
         # Django renews the session's key when a fallback secret has signed it. The browser can't
         # learn of a new key any more: that would log its user out.
         django.session.acycle_key = _keep_key
-    return await django.auser()
+    django.user = await django.auser()
+    return django.user
 
 
 async def _keep_key() -> None:
@@ -197,14 +199,13 @@ class LoginRule:
 
         Raises HTTPUnauthorized for a WebSocket handshake that it does not let pass.
         """
-        django = django_request(request)
-        django.user = await aget_user(request)
+        user = await aget_user(request)
         with _djangos_urls(request):
-            refusal = self._middleware.process_view(django, view, (), {})
+            refusal = self._middleware.process_view(django_request(request), view, (), {})
         if refusal is None:
             return None
         if is_handshake(request):
-            raise _handshake_refused(django.user)
+            raise _handshake_refused(user)
         return to_aiohttp(refusal)
 
 

@@ -1,7 +1,8 @@
 """What error reports show of a request for a coroutine view: the debug page and mails to ADMINS."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from django.views.decorators import debug as decorators
 from .unreadable import frames_of
 
 MARK = "sensitive_post_parameters"
+# How many containers in each other are shown, of a variable with arguments of a call, for example.
+MAX_DEPTH = 16
 
 # Django's decorator of that name accepts only a Django request, and sets this attribute of it. Here
 # it also accepts what coroutine views get, wherever it stands among their decorators. In its
@@ -26,7 +29,8 @@ def marked_parameters(request: web.Request, error: BaseException) -> Any:
     marked = getattr(request, MARK, None)
     for frame in frames_of(error.__traceback__):
         view = frame.f_locals.get("self")
-        if isinstance(view, AbstractView):  # a decorated method has marked this
+        # By its type: a lazy object, as the user of a template, would load what it stands for.
+        if issubclass(type(view), AbstractView):  # a decorated method has marked this
             marked = getattr(view, MARK, marked)
     return marked
 
@@ -63,17 +67,33 @@ def _derived(kind: type[Any]) -> type[Any]:
             return cleansed
 
         def cleanse_special_types(self, request: Any, value: Any) -> Any:
-            """Of the variables of a frame: aiohttp's forms and headers are multidicts."""
+            """Of the variables of a frame: aiohttp's forms and headers, also in arguments."""
             value = super().cleanse_special_types(request, value)
-            if not _is_multidict(type(value)):
-                return value
             marked = getattr(request, MARK, ()) if self.is_active(request) else ()
-            return [
-                (name, self.cleansed_substitute)
-                if marked == "__ALL__" or name in marked or self._is_secret(name)
-                else (name, each)
-                for name, each in value.items()
-            ]
+            return self._without_secrets(value, marked, ())
+
+        def _without_secrets(self, value: Any, marked: Any, around: tuple[int, ...]) -> Any:
+            def shown(name: str, each: Any) -> Any:
+                is_hidden = marked == "__ALL__" or name in marked or self._is_secret(name)
+                return self.cleansed_substitute if is_hidden else each
+
+            def inner(each: Any) -> Any:
+                return self._without_secrets(each, marked, (*around, id(value)))
+
+            kind = type(value)
+            if _is_multidict(kind):
+                return [(name, shown(name, each)) for name, each in value.items()]
+            if kind is MappingProxyType:  # as aiohttp gives cookies
+                return {name: shown(str(name), each) for name, each in value.items()}
+            if kind not in (tuple, list, dict, partial):
+                return value
+            if id(value) in around or len(around) == MAX_DEPTH:
+                return ...
+            if kind is dict:
+                return {name: inner(each) for name, each in value.items()}
+            if kind is partial:
+                return partial(value.func, *inner(value.args), **inner(value.keywords))
+            return kind(map(inner, value))
 
         def _is_secret(self, name: str) -> bool:
             key = name.upper().replace("-", "_")

@@ -8,8 +8,10 @@ import textwrap
 import django
 import pytest
 from aiohttp import web
+from asgiref.sync import sync_to_async
 from django.core import mail
 from django.urls import path
+from django.utils.functional import SimpleLazyObject
 from django.utils.log import AdminEmailHandler
 from django.views.debug import (
     SafeExceptionReporterFilter,
@@ -18,6 +20,7 @@ from django.views.debug import (
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
+from aiodjango import run_in_django
 from aiodjango.checks import check_urlconf
 from aiodjango.request import django_request
 from tests.lifted import lifted
@@ -46,6 +49,31 @@ async def plain(request):
     form = await request.post()
     headers = request.headers
     raise ZeroDivisionError(len(form) + len(headers))
+
+
+def fails(*args, **kwargs):
+    raise ZeroDivisionError(len(args) + len(kwargs))
+
+
+async def in_arguments(request):
+    await run_in_django(fails, await request.post(), headers=request.headers)
+
+
+async def in_arguments_of_asgirefs(request):
+    await sync_to_async(fails)(await request.post(), headers=request.headers)
+
+
+async def in_containers(request):
+    form, cookies = await request.post(), request.cookies
+    found = {"form": form, "all": [(form, request.headers), {"cookies": cookies}]}
+    found["itself"] = found
+    raise ZeroDivisionError(len(found))
+
+
+async def while_lazy(request):
+    """An error out of an object whose attributes, even its class, cannot be asked for."""
+    form, headers = await request.post(), request.headers
+    str(SimpleLazyObject(lambda: fails(form, headers)))
 
 
 @sensitive_post_parameters("card")
@@ -96,6 +124,10 @@ async def late(request):
 
 VIEWS = {
     "plain": plain,
+    "arguments": in_arguments,
+    "asgiref": in_arguments_of_asgirefs,
+    "containers": in_containers,
+    "lazy": while_lazy,
     "marked": marked,
     "all-marked": all_marked,
     "without-response": marked_without_response,
@@ -137,9 +169,10 @@ async def post(aiohttp_client):
 
 
 @pytest.mark.parametrize("debug", [False, True])
-async def test_secrets_are_hidden_by_their_names(post, mailed, settings, debug):
+@pytest.mark.parametrize("view", ["plain", "arguments", "asgiref", "containers", "lazy"])
+async def test_secrets_are_hidden_by_their_names(post, mailed, settings, debug, view):
     settings.DEBUG = debug
-    status, page = await post("plain", data=FORM, headers=HEADERS)
+    status, page = await post(view, data=FORM, headers=HEADERS)
     assert status == 500
     (*texts,) = [page] if debug else mailed()
     assert "ann-smith" in "".join(texts)

@@ -58,6 +58,24 @@ async def test_the_user_with_every_engine(engine, client, users, log_in):
     assert (await json(client, "/who/"))["user"] == ""
 
 
+async def test_a_template_shows_the_user_with_every_engine(engine, client, users, log_in):
+    assert await text(client, "/page/") == "user: ."
+    await log_in(client, users[0])
+    assert await text(client, "/page/") == "user: ann."
+    assert await text(client, "/page/?name=ben") == "user: ben."
+    assert await text(client, "/page/") == "user: ben."
+    assert await text(client, "/page/?logout") == "user: ."
+
+
+async def test_a_template_that_asks_for_a_user_who_is_not_loaded(client, users, log_in, caplog):
+    """It is an error that Django reports, and that says what is wrong."""
+    await log_in(client, users[0])
+    async with client.get("/page/?unknown") as response:
+        assert response.status == 500
+        assert "Server Error" in await response.text()
+    assert "SynchronousOnlyOperation" in caplog.text
+
+
 async def test_a_changed_session_with_every_engine(engine, client):
     async with client.get("/write/red/") as response:
         cookie = session_cookie(response)

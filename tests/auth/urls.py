@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.http import Http404, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
+from django.template import engines
 from django.urls import include, path
 
 from aiodjango import (
@@ -18,10 +19,12 @@ from aiodjango import (
 )
 from aiodjango.request import django_request
 
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
 
 def sync_login(request):
     user = User.objects.get(username=request.GET["name"])
-    login(request, user, "django.contrib.auth.backends.ModelBackend")
+    login(request, user, BACKEND)
     return HttpResponse("logged in")
 
 
@@ -91,6 +94,21 @@ async def aio_login(request):
     user = await aauthenticate(django, username=request.query["name"], password="secret")
     await alogin(django, user)
     return web.Response(text=(await aget_user(request)).get_username())
+
+
+PAGE = engines["django"].from_string("user: {{ request.user.username }}.")
+
+
+async def page(request):
+    """A template shows the user, on the event loop."""
+    if "unknown" not in request.query:
+        await aget_user(request)
+    if "name" in request.query:
+        user = await User.objects.aget(username=request.query["name"])
+        await alogin(django_request(request), user, BACKEND)
+    elif "logout" in request.query:
+        await alogout(django_request(request))
+    return web.Response(text=PAGE.render({}, django_request(request)))
 
 
 async def aio_logout(request):
@@ -175,6 +193,7 @@ urlpatterns = [
     path("logout/", sync_logout),
     path("sync-who/", sync_who),
     path("who/", who),
+    path("page/", page),
     path("untouched/", untouched),
     path("read/", read),
     path("write/<str:color>/", write),
