@@ -1,7 +1,6 @@
 """The app for INSTALLED_APPS: the commands runserver and aioroutes, and system checks."""
 
 from django.apps import AppConfig
-from django.core import checks
 
 
 class AiodjangoConfig(AppConfig):
@@ -9,9 +8,8 @@ class AiodjangoConfig(AppConfig):
 
     def ready(self) -> None:
         # Only now: reading the project's views has to wait until all apps are loaded.
-        from .checks import check_settings, check_urlconf
+        from .checks import register_checks
         from .watch import connect_signals
 
-        checks.register(check_settings)
-        checks.register(check_urlconf, checks.Tags.urls)
+        register_checks()
         connect_signals()

@@ -1,14 +1,17 @@
 """System checks of a project that uses aiodjango."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Advice
+from django.core.checks.registry import registry
+from django.core.checks.urls import check_url_config, check_url_namespaces_unique
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import CommandError
 from django.utils.module_loading import import_string
 
 from . import middleware
@@ -67,7 +70,10 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """The coroutine views in ROOT_URLCONF."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
-    patterns = read_urlconf()
+    try:
+        patterns = read_urlconf()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="aiodjango.E007")]
     lifted = [pattern for pattern in patterns if pattern.is_lifted]
     messages: list[CheckMessage] = []
     for pattern in lifted:
@@ -80,16 +86,31 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return [*messages, *_shadows(patterns), *_foreign_views(lifted)]
 
 
-def check_nesting() -> None:
-    """Raise CommandError if ROOT_URLCONF includes itself.
+def register_checks() -> None:
+    """Register the checks. Django's own checks of URLs leave a URLconf without end to ours."""
+    checks.register(check_settings)
+    checks.register(check_urlconf, checks.Tags.urls)
+    for check in (check_url_config, check_url_namespaces_unique):
+        if check in registry.registered_checks:
+            registry.registered_checks.remove(check)
+            checks.register(_unless_endless(check), checks.Tags.urls)
 
-    For commands, before their system checks: Django's would end in a RecursionError.
-    """
-    if getattr(settings, "ROOT_URLCONF", None):
+
+def _unless_endless(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
+    """Return a check that finds nothing where it would not end, because check_urlconf() does."""
+
+    @functools.wraps(check)
+    def checked(**kwargs: Any) -> list[CheckMessage]:
         try:
-            read_urlconf()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
+            return check(**kwargs)
+        except RecursionError:
+            try:
+                read_urlconf()
+            except ImproperlyConfigured:
+                return []
+            raise
+
+    return checked
 
 
 def _installed_apps() -> Iterator[CheckMessage]:

@@ -12,7 +12,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.urls import include, path
+from django.urls import URLPattern, include, path
+from django.urls.resolvers import RoutePattern
 
 from aiodjango import django_view, get_aio_subapp
 from aiodjango.checks import check_settings, check_urlconf
@@ -245,3 +246,41 @@ def test_reading_checks_imports_no_server():
         check=True,
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("aioroutes", {"skip_checks": False}),
+        ("runserver", {"skip_checks": False, "use_reloader": False}),
+        ("check", {}),
+        ("check", {"tags": ["urls"]}),
+        ("makemigrations", {"skip_checks": False, "dry_run": True}),
+    ],
+)
+def test_a_urlconf_that_includes_itself(urlconf, command, options):
+    """Django's own checks would end in a RecursionError."""
+    patterns = []
+    patterns.append(path("again/", include(patterns)))
+    urlconf(patterns)
+    with pytest.raises(
+        SystemCheckError, match=r"(?s)E007.*includes itself.*include\(\) at 'again/'"
+    ):
+        call_command(command, **options)
+
+
+def test_what_is_no_pattern(urlconf):
+    """Django's own checks find it too."""
+    urlconf([path("/a/", print), ("b/", print)])
+    ids = {message.id for message in checks.run_checks(tags=[checks.Tags.urls])}
+    assert {"aiodjango.E007", "urls.W002", "urls.E004"} <= ids
+
+
+def test_another_recursion_error_is_raised(urlconf):
+    class Endless(URLPattern):
+        def check(self):
+            return self.check()
+
+    urlconf([Endless(RoutePattern("a/"), print)])
+    with pytest.raises(RecursionError):
+        checks.run_checks(tags=[checks.Tags.urls])

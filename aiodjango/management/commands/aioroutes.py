@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from aiodjango.checks import check_nesting
 from aiodjango.discovery import read_urlconf
 from aiodjango.shadows import find_shadows
 
@@ -31,10 +30,6 @@ class Command(BaseCommand):
             default="table",
             help="How the routes are written (default: table).",
         )
-
-    def check(self, *args: Any, **options: Any) -> None:
-        check_nesting()
-        super().check(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         rows = _rows()

@@ -13,7 +13,6 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 import aiodjango
-from aiodjango.checks import check_nesting
 from aiodjango.devserver import (
     EXIT_GRACE,
     DevelopmentServer,
@@ -78,12 +77,6 @@ class Command(DjangoCommand):
             # The autoreloader leaves in the main thread while another one serves.
             if self.server is not None:
                 self.server.stop()
-
-    def check(self, *args: Any, **options: Any) -> None:
-        # Before the autoreloader runs, Django calls this with no tags: nothing may be read yet.
-        if options.get("tags") != set():
-            check_nesting()
-        super().check(*args, **options)
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """Return what the server class serves: a `DevelopmentServer`, with --noaio Django's."""
