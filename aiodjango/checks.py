@@ -90,7 +90,8 @@ def register_checks() -> None:
     """Register the checks. Django's own checks of URLs leave a URLconf without end to ours."""
     checks.register(check_settings)
     checks.register(check_urlconf, checks.Tags.urls)
-    for check in (check_url_config, check_url_namespaces_unique):
+    unending: list[Any] = [check_url_config, check_url_namespaces_unique]
+    for check in unending:
         if check in registry.registered_checks:
             registry.registered_checks.remove(check)
             checks.register(_unless_endless(check), checks.Tags.urls)
