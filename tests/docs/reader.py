@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -55,8 +55,10 @@ def read_section(text: str) -> Iterator[File | Command]:
 class Reader:
     """Somebody who works through a page in a folder of their own."""
 
-    def __init__(self, page: str, folder: Path) -> None:
+    def __init__(self, page: str, folder: Path, replaced: Mapping[str, str] | None = None) -> None:
+        """replaced: what differs from the page in the files, as the address of a server."""
         self.sections = read_page(page)
+        self._replaced = replaced or {}
         self.folder = folder
         self.log = folder / "log"
         self.server: Server | None = None
@@ -84,11 +86,14 @@ class Reader:
     def put(self, file: File) -> None:
         path, _, part = file.caption.partition(", ")
         target = self.folder / path
+        text = file.source.read_text()
+        for old, new in self._replaced.items():
+            text = text.replace(old, new)
         if part:
-            target.write_text(with_settings(target.read_text(), file.source.read_text()))
+            target.write_text(with_settings(target.read_text(), text))
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(file.source.read_text())
+            target.write_text(text)
 
     def do(self, command: Command) -> None:
         line = command.line

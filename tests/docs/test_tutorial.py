@@ -4,6 +4,7 @@ import asyncio
 import re
 import shlex
 import signal
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from tests.browser import chromium
 from tests.conftest import require
 from tests.deploy.server import DEADLINE, Server
-from tests.docs.reader import DOCS, PASSWORD, Reader, read_page
+from tests.docs.reader import DOCS, PASSWORD, Command, Reader, read_page
+from tests.example.hosts import running_redis
 
 TITLES = [
     "1. A plain Django project",
@@ -22,6 +24,7 @@ TITLES = [
     "6. From the admin to the open pages",
     "7. Tests",
     "8. In production",
+    "9. Two workers",
 ]
 
 
@@ -85,12 +88,14 @@ def reader(tmp_path_factory):
 
     The page has its reader add a note in the first part.
     """
-    reader = Reader("tutorial.rst", tmp_path_factory.mktemp("tutorial"))
-    try:
-        asyncio.run(add_first_note(reader.read(TITLES[0])))
-        yield reader
-    finally:
-        reader.close()
+    with running_redis(require(program="redis-server")) as redis:
+        replaced = {"redis://127.0.0.1:6379": redis.url}
+        reader = Reader("tutorial.rst", tmp_path_factory.mktemp("tutorial"), replaced)
+        try:
+            asyncio.run(add_first_note(reader.read(TITLES[0])))
+            yield reader
+        finally:
+            reader.close()
 
 
 async def add_first_note(server):
@@ -127,7 +132,7 @@ async def test_websocket(reader):
         async with visitor.page() as one, visitor.page() as other:
             assert await read_note(one) == ("Hello", "ann")
             assert await read_note(other) == ("Hello", "ann")
-            await one.send_str("From one page")
+            await one.send_json("From one page")
             assert await read_note(one) == ("From one page", "")
             assert await read_note(other) == ("From one page", "")
 
@@ -139,8 +144,8 @@ async def test_only_users_write(reader):
         assert "Say something, ann" in await ann.get("/")
         assert "Log in" in await guest.get("/")
         async with guest.page() as theirs, ann.page() as hers:
-            await theirs.send_str("Nobody wrote this")
-            await hers.send_str("I wrote this")
+            await theirs.send_json("Nobody wrote this")
+            await hers.send_json("I wrote this")
             await read_until(theirs, ("I wrote this", "ann"))
             await ann.submit("/admin/logout/", form_at="/admin/")
             await read_until_closed(hers)
@@ -155,7 +160,7 @@ async def test_admin_reaches_open_pages(reader):
             await read_until(theirs, ("I wrote this", "ann"))
             await ann.submit("/admin/wall/note/add/", text="From the admin", author="ann")
             assert await read_note(theirs) == ("From the admin", "ann")
-            await hers.send_str("From a page")
+            await hers.send_json("From a page")
             assert await read_note(theirs) == ("From a page", "ann")
 
 
@@ -198,3 +203,28 @@ async def test_production(reader):
             await read_until_closed(ws)
             assert ws.close_code == aiohttp.WSCloseCode.GOING_AWAY
     assert await server.wait() == 0
+
+
+async def test_two_workers(reader):
+    for module in ("gunicorn", "redis"):
+        require(module=module)
+    server = reader.read(TITLES[8])
+    (command,) = [
+        step
+        for step in reader.sections[TITLES[8]]
+        if isinstance(step, Command) and "aiobroadcast" in step.line
+    ]
+    async with Visitor(server) as ann, AsyncExitStack() as stack:
+        await ann.log_in()
+        hers = await stack.enter_async_context(ann.page())
+        # So many that some are the other worker's.
+        pages = [await stack.enter_async_context(Visitor(server)) for _ in range(20)]
+        theirs = [await stack.enter_async_context(page.page()) for page in pages]
+        for ws in [hers, *theirs]:
+            await read_until(ws, ("From a page", "ann"))
+        await hers.send_json("To both workers")
+        for ws in theirs:
+            await read_until(ws, ("To both workers", "ann"))
+        await asyncio.to_thread(reader.do, command)
+        for ws in theirs:
+            assert await read_note(ws) == ("Closing time", "the shell")

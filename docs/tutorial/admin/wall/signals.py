@@ -1,9 +1,8 @@
-from asgiref.sync import async_to_sync
-from django.db import transaction
+from aiodjango.broadcast import publish
 
-from .live import as_dict, publish
+from .live import as_dict
 
 
 def show_at_once(instance, created, **kwargs):
     if created:
-        transaction.on_commit(lambda: async_to_sync(publish)(as_dict(instance)))
+        publish("wall", as_dict(instance))

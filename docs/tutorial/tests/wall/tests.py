@@ -20,7 +20,7 @@ class WallTests(TransactionTestCase):
     async def test_what_a_user_writes(self):
         await self.async_client.aforce_login(self.user)
         async with self.async_client.ws_connect("/live/") as ws:
-            await ws.send_str("Hello")
+            await ws.send_json("Hello")
             note = await ws.receive_json()
         self.assertEqual((note["text"], note["author"]), ("Hello", "ann"))
 

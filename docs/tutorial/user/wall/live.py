@@ -1,12 +1,9 @@
-import asyncio
-
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from aiodjango import aget_user, watch_user
+from aiodjango.broadcast import apublish, subscribe
 
 from .models import Note
-
-pages = {}  # the WebSocket of each open page, with the notes that it has yet to get
 
 
 async def notes(request):
@@ -18,32 +15,17 @@ async def live(request):
     ws = web.WebSocketResponse(heartbeat=30)
     await ws.prepare(request)
     watch_user(request, ws)
-    pages[ws] = asyncio.Queue()
-    sending = asyncio.create_task(send_notes(ws))
-    try:
-        async for message in ws:  # until the page is left, or the user logs out
-            if message.type is WSMsgType.TEXT and user.is_authenticated:
-                note = await Note.objects.acreate(text=message.data[:200], author=user.username)
-                publish(as_dict(note))
-    finally:
-        sending.cancel()
-        del pages[ws]
-    return ws
 
+    async def receive(text):
+        if user.is_authenticated:
+            note = await Note.objects.acreate(text=str(text)[:200], author=user.username)
+            await apublish("wall", as_dict(note))
 
-async def send_notes(ws):
-    try:
+    async with subscribe("wall") as events:
         for note in reversed(await latest_notes()):
             await ws.send_json(note)
-        while True:
-            await ws.send_json(await pages[ws].get())
-    except ConnectionResetError:
-        pass  # the page was left while we sent
-
-
-def publish(note):
-    for waiting in pages.values():
-        waiting.put_nowait(note)
+        await events.send_to(ws, receive)  # until the page is left, or the user logs out
+    return ws
 
 
 async def latest_notes():

@@ -21,7 +21,7 @@ function show(note) {
 form?.addEventListener("submit", (event) => {
   event.preventDefault();
   if (socket.readyState !== WebSocket.OPEN) return;  // the text stays, to be sent again
-  socket.send(text.value);
+  socket.send(JSON.stringify(text.value));
   form.reset();
 });
 
