@@ -1,64 +1,23 @@
-import asyncio
 import csv
 import io
-import json
 from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp_sse import sse_response
 from django.contrib.auth.models import User
 from django.http import StreamingHttpResponse
 
 from aiodjango import aio_login_required
+from aiodjango.broadcast import subscribe
 
 PAPERS = Path(__file__).parent / "papers"
-HEARTBEAT = 15  # seconds
-PATIENCE = 10  # seconds that a reader may keep us waiting
-
-streams = set()  # a queue for each open stream of events
 
 
 async def events(request):
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",  # nginx: pass each event on at once
-        }
-    )
-    await response.prepare(request)
-    waiting = asyncio.Queue()
-    streams.add(waiting)
-    try:
-        await response.write(b": welcome\n\n")
-        while (event := await next_event(waiting)) is not None:
-            async with asyncio.timeout(PATIENCE):
-                await response.write(event.encode())
-    except ConnectionResetError:
-        pass  # the reader has left
-    except TimeoutError:
-        request.transport.abort()  # somebody who does not read won't read a goodbye
-    finally:
-        streams.discard(waiting)
+    async with sse_response(request, send_timeout=10) as response, subscribe("news") as news:
+        await news.send_to(response)
     return response
-
-
-async def next_event(waiting):
-    try:
-        async with asyncio.timeout(HEARTBEAT):
-            event = await waiting.get()
-    except TimeoutError:
-        return ": still here\n\n"
-    return event if event is None else f"data: {json.dumps(event)}\n\n"
-
-
-def publish(event):
-    for waiting in streams:
-        waiting.put_nowait(event)
-
-
-async def close_streams(app):  # for app.on_shutdown
-    publish(None)
 
 
 async def export(request):

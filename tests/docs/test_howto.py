@@ -7,12 +7,9 @@ import aiohttp
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
-from django.urls import path
 
-from aiodjango import get_aio_application
-from aiodjango.test import AioClient
-from docs.howto import async_views_after, async_views_before, streaming
-from docs.howto.channels import views as channels
+from aiodjango.broadcast import apublish, process
+from docs.howto import async_views_after, async_views_before
 from tests.conftest import require
 from tests.deploy.server import until
 
@@ -34,34 +31,12 @@ def ann(db, client):
 
 
 async def test_events_reach_their_reader(client):
+    require(module="aiohttp_sse")
     async with client.stream("GET", "/events/") as response:
         assert response.content_type == "text/event-stream"
-        assert await response.content.readuntil(b"\n\n") == b": welcome\n\n"
-        streaming.publish({"number": 1})
-        assert await response.content.readuntil(b"\n\n") == b'data: {"number": 1}\n\n'
-        await streaming.close_streams(None)
-        assert await response.content.read() == b""
-    assert not streaming.streams
-
-
-async def test_heartbeat_notices_that_a_reader_has_left(client, monkeypatch, caplog):
-    monkeypatch.setattr(streaming, "HEARTBEAT", 0.01)
-    async with client.stream("GET", "/events/") as response:
-        await response.content.readuntil(b": still here\n\n")
-        response.close()
-    await until(lambda: not streaming.streams)
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]
-
-
-async def test_reader_that_stalls_is_cut_off(client, monkeypatch):
-    monkeypatch.setattr(streaming, "PATIENCE", 0.05)
-    async with client.stream("GET", "/events/") as response:
-        await response.content.readuntil(b"\n\n")
-        for _ in range(100):
-            streaming.publish("x" * 1024**2)
-        await until(lambda: not streaming.streams)
-        with pytest.raises(aiohttp.ClientError, match="payload"):
-            await response.content.read()
+        await until(lambda: process.hub_of_this_loop().open_subscriptions())
+        await apublish("news", {"number": 1})
+        assert await response.content.readuntil(b"\r\n\r\n") == b'data: {"number": 1}\r\n\r\n'
 
 
 async def test_table(client, ann):
@@ -94,10 +69,13 @@ async def test_stream_of_a_sync_view(client):
 
 async def test_chat(client, ann):
     async with client.ws_connect("/chat/attic/") as one, client.ws_connect("/chat/attic/") as other:
+        await other.send_json({"text": "Is somebody here?"})
+        await other.receive_json()
         await one.send_json({"text": "Hello"})
-        assert await one.receive_json() == {"text": "Hello"}
-        assert await other.receive_json() == {"text": "Hello"}
-    await until(lambda: not channels.rooms["attic"])
+        message = {"type": "chat.message", "text": "Hello"}
+        assert await other.receive_json() == message
+        while await one.receive_json() != message:
+            pass
 
 
 async def test_chat_refuses_guests(client, db):
@@ -107,26 +85,25 @@ async def test_chat_refuses_guests(client, db):
 
 
 @pytest.mark.django_db(transaction=True)  # a consumer looks after the connections of its thread
-async def test_consumer_and_view_share_a_channel_layer(settings):
+async def test_consumer_and_view_share_a_channel_layer(settings, client, ann):
     require(module="channels")
-    from docs.howto.channels import consumers, layer
+    from docs.howto.channels import consumers
 
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.AIO_BROADCAST = {"BACKEND": "aiodjango.broadcast.channels.ChannelsBackend"}
     scope = {"type": "websocket", "url_route": {"kwargs": {"room": "attic"}}, "user": User()}
     consumer = ApplicationCommunicator(consumers.Chat.as_asgi(), scope)
     await consumer.send_input({"type": "websocket.connect"})
     assert (await consumer.receive_output())["type"] == "websocket.accept"
 
-    urls = [path("chat/<slug:room>/", layer.chat)]
-    client = AioClient(application=lambda: get_aio_application(urlconf=urls))
     async with client.ws_connect("/chat/attic/") as ws:
         await ws.send_json({"text": "From the view"})
         assert (await consumer.receive_output())["text"] == '{"text": "From the view"}'
-        assert await ws.receive_json() == {"text": "From the view"}
+        assert (await ws.receive_json())["text"] == "From the view"
         text = '{"text": "From the consumer"}'
         await consumer.send_input({"type": "websocket.receive", "text": text})
         assert (await consumer.receive_output())["text"] == text
-        assert await ws.receive_json() == {"text": "From the consumer"}
+        assert (await ws.receive_json())["text"] == "From the consumer"
     await consumer.send_input({"type": "websocket.disconnect", "code": 1000})
     await consumer.wait()
 

@@ -1,38 +1,18 @@
 # With aiodjango
-import asyncio
-from collections import defaultdict
-
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from aiodjango import aio_login_required
-
-rooms = defaultdict(dict)  # the WebSockets of each room, with what each has yet to get
+from aiodjango.broadcast import apublish, subscribe
 
 
 @aio_login_required
 async def chat(request, room):
     ws = web.WebSocketResponse(heartbeat=30)
     await ws.prepare(request)
-    rooms[room][ws] = asyncio.Queue()
-    sending = asyncio.create_task(send(ws, rooms[room][ws]))
-    try:
-        async for message in ws:
-            if message.type is WSMsgType.TEXT:
-                publish(room, {"text": message.json()["text"]})
-    finally:
-        sending.cancel()
-        del rooms[room][ws]
+
+    async def receive(content):
+        await apublish(room, {"type": "chat.message", "text": content["text"]})
+
+    async with subscribe(room) as events:
+        await events.send_to(ws, receive)
     return ws
-
-
-async def send(ws, waiting):
-    try:
-        while True:
-            await ws.send_json(await waiting.get())
-    except ConnectionResetError:
-        pass  # the page was left while we sent
-
-
-def publish(room, event):
-    for waiting in rooms[room].values():
-        waiting.put_nowait(event)
