@@ -4,7 +4,7 @@
 # make check     ruff, mypy
 # make docs      the documentation, into docs/_build/html
 # make coverage  the suite once more, counting the package's lines and branches
-# make bench     the benchmarks, beside other servers (they need wrk; some thirty minutes)
+# make bench     the benchmarks, beside other servers (they need wrk; some fifty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
 #   PYTHON=python3.12      the interpreter (3.11 or newer)

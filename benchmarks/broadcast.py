@@ -206,15 +206,26 @@ ROWS = {
 }
 
 
+class PeerFailed(Exception):
+    """A peer that did not start, or lost what it should have delivered."""
+
+    def __init__(self, name: str, reason: object) -> None:
+        super().__init__(f"{PEERS[name].title} failed: {reason}")
+        self.name = name
+
+
 @contextmanager
 def listening_at(name: str, setting: Setting, row: Row) -> Iterator[Listening]:
     with ExitStack() as stack:
-        server = stack.enter_context(running(name, setting, SERVER_CORE))
-        publisher = None
-        if row.is_remote:
-            publisher = stack.enter_context(running(name, setting, CLIENT_CORE))
-        opening = open_sockets(server, page(name), row.number, by="listeners")
-        sockets = stack.enter_context(opening)
+        try:
+            server = stack.enter_context(running(name, setting, SERVER_CORE))
+            publisher = None
+            if row.is_remote:
+                publisher = stack.enter_context(running(name, setting, CLIENT_CORE))
+            opening = open_sockets(server, page(name), row.number, by="listeners")
+            sockets = stack.enter_context(opening)
+        except RuntimeError as error:
+            raise PeerFailed(name, error) from error
         yield Listening(name, server, sockets, publisher)
 
 
@@ -224,28 +235,40 @@ def take_turn(
     try:
         return measure(listening, seconds)
     except (RuntimeError, OSError) as error:
-        log = listening.server.log()
-        raise RuntimeError(f"{PEERS[listening.name].title} failed: {error}\n{log}") from error
+        raise PeerFailed(listening.name, f"{error}\n{listening.server.log()}") from error
 
 
-def measure(row: Row, setting: Setting, options: argparse.Namespace) -> Result:
-    """Measure a row: all servers have their connections open, and take turns."""
-    reasons = {name: why_absent(name, setting) for name in row.peers if name in options.peers}
-    names = [name for name, reason in reasons.items() if reason is None]
+def in_turns(
+    row: Row, names: Sequence[str], setting: Setting, options: argparse.Namespace
+) -> list[list[Figures]]:
+    """All servers have their connections open, and take turns."""
     if row.measure is None:
-        rounds = [[memory(name, setting, row.number) for name in names]]
-    else:
-        with ExitStack() as stack:
-            turns = []
-            for name in names:
-                listening = stack.enter_context(listening_at(name, setting, row))
-                turns.append(partial(take_turn, row.measure, listening, options.seconds))
-            take_turns(turns, 1)  # to warm up
-            rounds = take_turns(turns, options.rounds)
-    result = Result(row, [dict(zip(names, figures, strict=True)) for figures in rounds], PEERS)
+        return [[memory(name, setting, row.number) for name in names]]
+    with ExitStack() as stack:
+        turns = []
+        for name in names:
+            listening = stack.enter_context(listening_at(name, setting, row))
+            turns.append(partial(take_turn, row.measure, listening, options.seconds))
+        take_turns(turns, 1)  # to warm up
+        return take_turns(turns, options.rounds)
+
+
+def measure(row: Row, setting: Setting, options: argparse.Namespace) -> Result | None:
+    """Measure a row and print it. When a peer fails, begin again without it."""
+    reasons = {name: why_absent(name, setting) for name in row.peers if name in options.peers}
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
-    print(block(result, absent), flush=True)
-    return result
+    while names := [name for name in reasons if name not in absent]:
+        try:
+            rounds = in_turns(row, names, setting, options)
+        except PeerFailed as failure:
+            print(f"{row.title}: {failure}\n", flush=True)
+            absent[failure.name] = "failed"
+        else:
+            taken = [dict(zip(names, figures, strict=True)) for figures in rounds]
+            result = Result(row, taken, PEERS)
+            print(block(result, absent), flush=True)
+            return result
+    return None
 
 
 def why_absent(name: str, setting: Setting) -> str | None:
@@ -301,7 +324,9 @@ def run(options: argparse.Namespace) -> bool:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with prepared(options.rows) as setting:
         results = [measure(limited(ROWS[name], hard), setting, options) for name in options.rows]
-    return all(reached for result in results for _, reached in result.verdicts())
+    measured = [result for result in results if result is not None]
+    reached = all(reached for result in measured for _, reached in result.verdicts())
+    return reached and len(measured) == len(results)
 
 
 def main() -> int:
