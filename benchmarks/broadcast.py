@@ -60,6 +60,8 @@ EACH = Column("KiB each", False, 1)
 
 WEB_SOCKETS = [name for name in PEERS if name not in STREAMS and BACKENDS.get(name) != "postgres"]
 CHANNELS = [name for name in WEB_SOCKETS if PEERS[name].kind == "channels"]
+# With daphne it takes minutes until so many are open.
+MANY = [name for name in WEB_SOCKETS if not name.endswith("daphne")]
 REMOTE = [name for name in PEERS if PEERS[name].kind != "aiohttp"]
 
 
@@ -169,7 +171,7 @@ ROWS = {
         "one event to 1,000 WebSockets", FAN_OUT, fan_out, WEB_SOCKETS, 1_000, goals=FAN_OUT_GOALS
     ),
     "fanout-10000": Row(
-        "one event to 10,000 WebSockets", FAN_OUT, fan_out, WEB_SOCKETS, 10_000, goals=FAN_OUT_GOALS
+        "one event to 10,000 WebSockets", FAN_OUT, fan_out, MANY, 10_000, goals=FAN_OUT_GOALS
     ),
     "streams": Row(
         "one event to 1,000 event streams",
