@@ -30,7 +30,7 @@ TIMEOUT = 60.0  # seconds
 QUIET = 2.0  # seconds without a message after which none comes
 # Events at most until all hear them, and seconds that the first receiver of one may take: what is
 # measured later is slower when it is done for the first time.
-WARM_UP, FIRST = 10, 20.0
+WARM_UP, FIRST = 20, 10.0
 END = MARK.encode()
 SENT = re.compile(rb'"sent": ?(\d+)')
 
@@ -85,8 +85,8 @@ class Listeners:
 
     def warm_up(self) -> None:
         """Publish until all hear it: some subscribe after the connection is open."""
-        self._open_control()
         for _ in range(WARM_UP):
+            self._open_control()
             begun = self.heard
             self._publish()
             self._receive_until(begun + self.number, FIRST)
