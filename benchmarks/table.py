@@ -9,7 +9,7 @@ from benchmarks.peers import OURS, PEERS, Peer
 from benchmarks.rows import Limit, Titled
 
 EVEN = 0.05  # A ratio as near to 1 as this is neither won nor lost.
-WIDTH = 24  # characters of a peer's title
+WIDTH = 26  # characters of a peer's title
 
 
 @dataclass(frozen=True)
