@@ -17,6 +17,7 @@ from .decoding import as_sent
 
 # How often (seconds) a connection is examined after its client has ended its sending.
 EXAMINE_INTERVAL = 0.5
+_READABLE = getattr(select, "POLLIN", 0)  # Windows has none
 
 
 class Connection(asyncio.Protocol):
@@ -154,16 +155,21 @@ def unanswered() -> web.Response:
 def end_when_received(handler: web.RequestHandler) -> bool:
     """End a connection after the requests that it has, at once if it has none.
 
-    Returns False, and lets it be, while the body of a request is still to be received.
+    Returns False, and lets it be, while part of a request is still to be received.
     """
     state = _State(handler)
-    if state.is_receiving:
+    if state.is_receiving or (state.is_idle and _has_unread(handler.transport)):
         return False
     if state.is_idle:
         handler.force_close()
     else:
         handler.close()
     return True
+
+
+def has_more_requests(handler: web.RequestHandler) -> bool:
+    """Whether requests have arrived on a connection that wait behind the current one."""
+    return _State(handler).has_more
 
 
 def attend(request: web.BaseRequest) -> None:
@@ -219,11 +225,20 @@ def is_received(request: web.BaseRequest) -> bool:
 
 def has_hung_up(transport: asyncio.BaseTransport) -> bool:
     """Whether the system knows that nobody is at the other end any more."""
+    return _polls(transport, 0)  # POLLHUP and POLLERR are always told
+
+
+def _has_unread(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether data have arrived that the event loop has not read yet, or their end."""
+    return transport is not None and _polls(transport, _READABLE)
+
+
+def _polls(transport: asyncio.BaseTransport, events: int) -> bool:
     sock = transport.get_extra_info("socket")
     if sock is None or not hasattr(select, "poll"):
         return False
     if sock.fileno() < 0:
         return True
     poller = select.poll()
-    poller.register(sock.fileno(), 0)  # POLLHUP and POLLERR are always told
+    poller.register(sock.fileno(), events)
     return bool(poller.poll(0))

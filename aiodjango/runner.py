@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
-from .connection import Connection, end_when_received
+from .connection import Connection, end_when_received, has_more_requests
 from .decoding import DecodedBody
 from .open_connections import close_open_connections
 
@@ -66,6 +66,7 @@ class AioRunner(web.AppRunner):
             **options,
         )
         self._idle_grace = _seconds("idle_grace", idle_grace)
+        self._is_ending = False
 
     async def setup(self) -> None:
         """Start the application."""
@@ -77,13 +78,27 @@ class AioRunner(web.AppRunner):
         # The options that aiohttp has put together are not to be had otherwise.
         return _Server(
             server.request_handler,
-            request_factory=_decoding(server.request_factory),
+            request_factory=self._making(server.request_factory),
             handler_cancellation=server.handler_cancellation,
             **server._kwargs,
         )
 
+    def _making(self, make_request: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that makes requests, with bodies that are decoded when read."""
+
+        def make(message: Any, payload: Any, protocol: web.RequestHandler, *others: Any) -> Any:
+            if message.compression is not None and payload is not EMPTY_PAYLOAD:
+                payload = DecodedBody(payload, message.compression)
+            if self._is_ending and not has_more_requests(protocol):
+                # The response says "Connection: close", or the client would go on using it.
+                message = message._replace(should_close=True)
+            return make_request(message, payload, protocol, *others)
+
+        return make
+
     async def cleanup(self) -> None:
         """Stop accepting, let requests that are on their way arrive, and end the application."""
+        self._is_ending = True
         for site in self.sites:
             await site.stop()
         if self.server is not None and self.server.connections:
@@ -150,17 +165,6 @@ class _FirstLine:
                 # The parser answers and logs it, as other malformed requests.
                 data = b"\0\r\n\r\n"
         self._handler.data_received(data)
-
-
-def _decoding(make_request: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that makes a server's requests, with bodies that are decoded when read."""
-
-    def make_decoded_request(message: Any, payload: Any, *others: Any) -> Any:
-        if message.compression is not None and payload is not EMPTY_PAYLOAD:
-            payload = DecodedBody(payload, message.compression)
-        return make_request(message, payload, *others)
-
-    return make_decoded_request
 
 
 def _check_names(options: dict[str, Any]) -> None:

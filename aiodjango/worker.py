@@ -140,7 +140,8 @@ def _log_environ(request: web.BaseRequest) -> dict[str, Any]:
         "REMOTE_ADDR": request.remote or "",
         "REQUEST_METHOD": request.method,
         "RAW_URI": request.raw_path,
-        "PATH_INFO": request.path,
-        "QUERY_STRING": request.query_string,
+        # Encoded, as both were sent: a line feed in them would begin a line of its own.
+        "PATH_INFO": request.rel_url.raw_path,
+        "QUERY_STRING": request.rel_url.raw_query_string,
         "SERVER_PROTOCOL": f"HTTP/{version.major}.{version.minor}",
     }

@@ -11,6 +11,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import AioRunner, get_aio_application, get_aio_routes
+from tests.gateway.client import Client
 from tests.server.conftest import RUNNERS
 from tests.waiting import DEADLINE, LONGER
 
@@ -227,6 +228,25 @@ async def test_a_connection_that_was_just_accepted_is_served(app):
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
     writer.close()
     await ending
+
+
+@pytest.mark.parametrize("half", ["sync", "lifted"])
+async def test_a_kept_connection_is_told_of_the_end(app, half):
+    """Or its client would send a further request in the moment that the server closes it."""
+    runner = AioRunner(app, access_log=None, idle_grace=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with Client("127.0.0.1", runner.addresses[0][1]) as client:
+        assert (await client.request("GET", f"/{half}/")).header("Connection") is None
+        ending = asyncio.ensure_future(runner.cleanup())
+        while runner.addresses:
+            await asyncio.sleep(0)
+        await client.send(f"GET /{half}/ HTTP/1.1\r\nHost: test\r\n\r\n".encode() * 3)
+        answers = [await client.answer() for _ in range(3)]
+        assert [answer.status for answer in answers] == [200] * 3
+        assert [answer.header("Connection") for answer in answers] == [None, None, "close"]
+        assert await client.reader.read() == b""
+        await ending
 
 
 async def test_without_connections_the_end_waits_for_nothing(app):

@@ -134,8 +134,8 @@ async def test_the_access_log_in_gunicorns_format(start, path):
     form = '%(h)s %(m)s %(U)s %(q)s %(H)s "%(r)s" %(s)s %({{x-test}}i)s %({{content-type}}o)s %(f)s'
     with start("--access-logfile=-", f"--access-logformat={form}") as server:
         headers = {"X-Test": "tested"}
-        await seen(server, "GET", f"{path}?a=b", headers=headers)
-        line = f'127.0.0.1 GET {path} a=b HTTP/1.1 "GET {path}?a=b HTTP/1.1" 200 tested '
+        await seen(server, "GET", f"{path}?a=b%0Ac", headers=headers)
+        line = f'127.0.0.1 GET {path} a=b%0Ac HTTP/1.1 "GET {path}?a=b%0Ac HTTP/1.1" 200 tested '
         assert await logged(server, f"^{re.escape(line)}application/json.* -$")
 
 
