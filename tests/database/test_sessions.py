@@ -313,6 +313,8 @@ class TestWithoutEnd:
         async with asyncio.timeout(DEADLINE):
             answers = await client.many(20, ("create", "kept"), "titles")
         assert not any("withdrawn" in titles for _, titles in answers)
+        # All are older than the limit then, the last to be noticed too.
+        await asyncio.sleep(2 * LONGER)
         for step in steps:
             error = await step("try_sql", "SELECT 1")
             assert error.startswith("TransactionManagementError")

@@ -315,6 +315,9 @@ async def test_a_bomb_is_refused_before_it_is_on_the_disk(app, serve, bomb, monk
     written = []
 
     class File(io.BytesIO):
+        def __init__(self, **options):
+            super().__init__()
+
         def writelines(self, lines):
             written.append(sum(map(len, lines)))
 
