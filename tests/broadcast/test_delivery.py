@@ -52,6 +52,13 @@ async def test_any_json_is_an_event(hub, event):
 
 
 @with_backends("memory")
+async def test_a_server_without_subscribers_is_not_warned(hub, caplog):
+    await asyncio.to_thread(publish, "channel", 1)
+    await apublish("channel", 2)
+    assert not caplog.records
+
+
+@with_backends("memory")
 async def test_events_are_encoded_as_django_does(hub):
     key = uuid.uuid4()
     async with subscribe("channel") as events:
