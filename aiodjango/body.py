@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from .decoding import DecodedBody, as_sent, bound_decoded
+from .decoding import DecodedBody, as_sent, bound_decoded, check_ratio
 from .memory import UNCOUNTED, MemoryBudget, Share
 
 # How often (seconds) a body that takes long is looked after.
@@ -78,6 +78,7 @@ async def receive_body(
     bound_decoded(request)
     spool = _Spool(memory_limit, budget)
     try:
+        check_ratio(content)  # of what was decoded before
         if content.at_eof() and content is request.content:
             # A middleware has read it already: aiohttp keeps what request.read() gave.
             await spool.write(await request.read())

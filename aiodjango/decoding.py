@@ -100,7 +100,7 @@ class DecodedBody(StreamReader):
                 f"Can not decode content-encoding: {self._coding}"
             ) from error
         self._has_more = self._decompressor.data_available
-        _check_ratio(self, decoded)
+        check_ratio(self, decoded)
         self.feed_data(decoded)
 
     def _finish(self) -> None:
@@ -125,7 +125,7 @@ class _DecodedByServer(StreamReader):
     __slots__ = ()
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
-        _check_ratio(self, data)
+        check_ratio(self, data)
         return super().feed_data(data, size)
 
     def set_exception(self, exc: Any, exc_cause: Any = None) -> None:
@@ -142,15 +142,15 @@ def bound_decoded(request: web.BaseRequest) -> None:
     content: Any = request.content
     if type(content) is StreamReader and content.total_compressed_bytes is not None:
         content.__class__ = _DecodedByServer
-        try:
-            _check_ratio(content)
-        except web.HTTPRequestEntityTooLarge as error:
-            content.set_exception(error)
 
 
-def _check_ratio(content: StreamReader, more: bytes = b"") -> None:
-    total, sent = content.total_bytes + len(more), content.total_compressed_bytes or 0
-    if total > max(RATIO_STARTS, MAX_RATIO * sent):
+def check_ratio(content: StreamReader, more: bytes = b"") -> None:
+    """Raise HTTPRequestEntityTooLarge for a decoded body that is out of proportion.
+
+    more: what is about to be added to it.
+    """
+    total, sent = content.total_bytes + len(more), content.total_compressed_bytes
+    if sent is not None and total > max(RATIO_STARTS, MAX_RATIO * sent):
         raise web.HTTPRequestEntityTooLarge(
             MAX_RATIO * sent,
             total,

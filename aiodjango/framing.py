@@ -55,7 +55,9 @@ def is_last(request: web.BaseRequest) -> bool:
     body that was not read is discarded with its connection (see `discard_rest`).
     """
     headers = request.headers
-    if hdrs.TRANSFER_ENCODING in headers or has_encoded_rest(request) or is_broken(request):
+    if hdrs.TRANSFER_ENCODING in headers:
+        return True
+    if request.body_exists and (has_encoded_rest(request) or is_broken(request)):
         return True
     return hdrs.UPGRADE in headers and headers[hdrs.UPGRADE].lower() != "websocket"
 
@@ -85,6 +87,8 @@ def discard_rest(request: web.BaseRequest) -> None:
     and a few kilobytes can be many gigabytes when decoded. In a body that is broken it would meet,
     and log, the error again.
     """
+    if not request.body_exists:
+        return
     if is_broken(request):
         request.protocol.close()
         as_sent(request).feed_eof()
