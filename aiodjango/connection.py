@@ -5,6 +5,7 @@ connection then. TCP does not tell such a client from one that has left, until s
 """
 
 import asyncio
+import inspect
 import select
 import sys
 from time import monotonic
@@ -99,9 +100,22 @@ class _State:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for a request."""
+        """Whether it waits for a request, or will do so."""
         waiter = self.handler._waiter
-        return waiter is not None and not waiter.done()
+        if waiter is not None:
+            return not waiter.done()
+        return not self.has_more and self._is_starting
+
+    @property
+    def _is_starting(self) -> bool:
+        # The task of a new connection begins later, before Python 3.12.
+        task = self.handler._task_handler
+        if task is None:
+            return False
+        coroutine = task.get_coro()
+        return inspect.iscoroutine(coroutine) and (
+            inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+        )
 
     @property
     def has_more(self) -> bool:

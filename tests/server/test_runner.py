@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket as socketlib
 
 import aiohttp
 import pytest
@@ -228,6 +229,26 @@ async def test_a_connection_that_was_just_accepted_is_served(app):
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
     writer.close()
     await ending
+
+
+async def test_a_connection_whose_task_has_not_begun_is_served(app):
+    """Before Python 3.12 the task of a connection begins a step of the loop after its start."""
+    loop = asyncio.get_running_loop()
+    runner = AioRunner(app, access_log=None)
+    await runner.setup()
+
+    def make():
+        # Two steps on: after connection_made(), which is called in the next one.
+        loop.call_soon(loop.call_soon, runner.server.pre_shutdown)
+        return runner.server()
+
+    here, there = socketlib.socketpair()
+    here.sendall(b"GET /sync/ HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    await loop.connect_accepted_socket(make, there)
+    reader, writer = await asyncio.open_connection(sock=here)
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize("half", ["sync", "lifted"])
