@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractCookieJar
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
@@ -133,6 +133,8 @@ class AioClient(AsyncClient):
                 server.url(target),
                 data=BytesIO(body) if body else None,  # aiohttp warns of so many bytes
                 headers={**_headers(sent, extra, headers), **own_headers},
+                # A body that is empty has none.
+                skip_auto_headers=[hdrs.CONTENT_TYPE],
                 allow_redirects=False,
             ) as reply:
                 response = make_response(exchange, reply, await reply.read())
