@@ -31,6 +31,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from .discovery import UrlconfPattern, dotted_name
+from .load import has_gil
 
 logger = logging.getLogger("aiodjango")
 
@@ -48,6 +49,10 @@ NEARBY = (
     "No other thread could run for most of that time: the cause may be on a line close to this.\n"
 )
 
+# Without a GIL another thread's frames may be looked at from Python 3.14 on, but not their local
+# variables: https://docs.python.org/3/howto/free-threading-python.html
+FRAMES_ARE_SAFE = sys.version_info >= (3, 14)
+
 # Where nothing of a project's stands.
 _LIBRARIES = (
     "<frozen ",
@@ -64,7 +69,7 @@ _MAIN_WRAP = AsyncToSync.main_wrap.__code__
 
 async def watch_loop(app: web.Application) -> AsyncIterator[None]:
     """Under DEBUG, name in the log what blocks an application's loop. For its cleanup_ctx."""
-    if not settings.DEBUG:
+    if not settings.DEBUG or not (has_gil() or FRAMES_ARE_SAFE):
         yield
         return
     watcher = Watcher.of_this_loop()
@@ -298,15 +303,26 @@ def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
             frame.f_code.co_qualname == "make_handler.<locals>.handler"
             and frame.f_globals["__name__"] == "aiodjango.views"
         ):
-            pattern: UrlconfPattern = frame.f_locals["pattern"]
-            return pattern.view_name, frames[number + 1 :]
+            return _find_lifted_view(frames[number:]), frames[number + 1 :]
     if frames[0].f_code is _MAIN_WRAP:
         return _find_native_view(frames[1:]), frames[1:]
     return None, frames
 
 
+def _find_lifted_view(frames: list[FrameType]) -> str | None:
+    """The name of the view that the first of the frames calls."""
+    if has_gil():
+        pattern: UrlconfPattern = frames[0].f_locals["pattern"]
+        return pattern.view_name
+    own = (frame for frame in frames if _package(frame) not in _BETWEEN)
+    names = (f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}" for frame in own)
+    return next(names, None)
+
+
 def _find_native_view(frames: list[FrameType]) -> str | None:
     """The name of the async Django view that has a request, among the arguments of the frames."""
+    if not has_gil():
+        return None
     for frame in frames:
         code, values = frame.f_code, frame.f_locals
         for name in code.co_varnames[: code.co_argcount]:

@@ -1,5 +1,7 @@
 """What worker threads do with their time: compute, or wait. Seen from outside."""
 
+import os
+import sys
 import threading
 import time
 
@@ -11,14 +13,31 @@ FULL = 0.9
 LONG_COMPUTATION = 0.001
 
 
+def has_gil() -> bool:
+    """Whether one thread at a time runs Python: not so in a free-threaded build."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        return os.process_cpu_count() or 1
+    return os.cpu_count() or 1  # pragma: no cover
+
+
 class Load:
     """How busy some threads keep the interpreter, as another thread (the event loop's) sees it.
+
+    places: how many of the threads can compute at a time; 1 with a GIL, without one the cores of
+        this process less what the looking thread uses.
 
     Not safe for threads: the owner's lock guards it. Where the system shows no thread's processor
     time, threads always seem to wait.
     """
 
     def __init__(self) -> None:
+        self.has_gil = has_gil()
+        self._cores = 1 if self.has_gil else _cores()
         self._clocks: dict[int, int] = {}
         self._last = 0.0  # when the last look was
         self.forget()
@@ -40,7 +59,7 @@ class Load:
     def look(self, jobs: int) -> None:
         """Take in what has happened since the last look, in which `jobs` jobs were begun."""
         now = time.monotonic()
-        if jobs * LONG_COMPUTATION > now - self._last:
+        if self.has_gil and jobs * LONG_COMPUTATION > now - self._last:
             # So many jobs can't be long ones: no need to ask the clocks, which cost a system call.
             self.forget()
         else:
@@ -55,6 +74,7 @@ class Load:
         self._jobs = 0.0
         self.computes_long = False
         self.is_full = False
+        self.places = self._cores
 
     def _ask_clocks(self, now: float, jobs: int) -> None:
         own, threads = time.thread_time(), self._read()
@@ -67,7 +87,12 @@ class Load:
             self._jobs = self._jobs * MEMORY + jobs
             # At least so long, if none was begun lately.
             self.computes_long = self._used_by_threads > LONG_COMPUTATION * max(self._jobs, 1.0)
-            self.is_full = self._used > self._elapsed * FULL and not self._is_free(threads)
+            self.is_full = self._used > self._elapsed * FULL * self._cores
+            if self.has_gil:
+                self.is_full = self.is_full and not self._is_free(threads)
+            else:
+                used_here = (self._used - self._used_by_threads) / self._elapsed
+                self.places = max(1, round(self._cores - used_here))
         self._clocks_then = own, threads
 
     def _is_free(self, threads: float) -> bool:

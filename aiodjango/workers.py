@@ -4,6 +4,10 @@ What costs in handing a request to a thread and back is waking threads and fight
 So the threads are resident, a second one is woken only when those awake have started nothing for
 a while and the GIL is free, and what threads report is carried to the loop in bulk. While jobs
 compute for long, one thread runs them, and the loop gets the GIL back from it soon.
+
+Without a GIL (a free-threaded Python) it is cores that are shared: threads are woken while cores
+are free, and while all are busy as many threads run jobs as there are cores besides what the loop
+uses.
 """
 
 import asyncio
@@ -113,9 +117,12 @@ class Workers:
         """Queue `job`. Raises NoThread when there is no thread for it and none can be started."""
         with self._lock:
             self._jobs.append(job)
-            if self._awake == 0 and not self._wake():
-                self._jobs.pop()
-                raise NoThread
+            if self._awake == 0:
+                if not self._wake():
+                    self._jobs.pop()
+                    raise NoThread
+            elif self._awake < self._load.places:
+                self._wake_for_free_core()
         if not self._looking:
             self._looking = True
             if self._watch is not None:
@@ -191,7 +198,7 @@ class Workers:
         self._reports.make()
 
     def _adapt(self) -> None:
-        if self._load.computes_long:
+        if self._load.has_gil and self._load.computes_long:
             switching.shorten(self)
         else:
             switching.restore(self)
@@ -200,7 +207,8 @@ class Workers:
         """Seconds until the next look."""
         if not self._jobs:
             return CALM
-        return LONG_PATIENCE if self._load.computes_long else PATIENCE
+        is_costly = self._load.has_gil and self._load.computes_long
+        return LONG_PATIENCE if is_costly else PATIENCE
 
     def _is_stuck(self) -> bool:
         """Whether all threads that are awake have been at their jobs for a while."""
@@ -223,7 +231,8 @@ class Workers:
         GIL to it: one switch for each report, where one for several will do.
         """
         self._reports.add(callback, *args)
-        if not self._jobs or self._watch is None:
+        will_look = self._load.has_gil and self._jobs and self._watch is not None
+        if not will_look:
             self._reports.wake(self.loop)
 
     def step_aside(self, job: Job) -> None:
@@ -260,12 +269,18 @@ class Workers:
         self._awake += 1
         return True
 
+    def _wake_for_free_core(self) -> None:
+        """Wake a thread if there are more jobs than threads on their way to one."""
+        if len(self._jobs) > self._awake - len(self._begun) and self._awake < self._threads:
+            self._wake()
+
     def _places(self) -> int:
-        """How many threads may take jobs: all, or one beside those that are at one for long."""
-        if not (self._load.computes_long and self._load.is_full):
+        """How many threads may take jobs: all, or so many as can compute besides long ones."""
+        if not self._load.is_full or (self._load.has_gil and not self._load.computes_long):
             return self._threads
         limit = time.monotonic() - LONG_JOB
-        return min(self._threads, 1 + sum(begun < limit for begun in self._begun.values()))
+        long_ones = sum(begun < limit for begun in self._begun.values())
+        return min(self._threads, self._load.places + long_ones)
 
     def _work(self) -> None:
         gate = threading.Lock()

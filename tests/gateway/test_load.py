@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from aiodjango.load import Load
+from aiodjango import load as load_module
+from aiodjango.load import Load, has_gil
+from aiodjango.workers import Workers
 from tests.waiting import DEADLINE
 
 
@@ -82,6 +84,10 @@ has_clocks = pytest.mark.skipif(
 )
 
 
+with_gil = pytest.mark.skipif(not has_gil(), reason="one thread does not keep all cores busy")
+
+
+@with_gil
 @has_clocks
 def test_a_thread_that_computes(load_of):
     load = load_of(compute_on)
@@ -103,6 +109,7 @@ def test_a_thread_that_computes_without_the_gil(load_of):
     assert any(each.computes_long and not each.is_full for each in looks(load))
 
 
+@with_gil
 def test_many_jobs_are_short_ones(load_of):
     load = load_of(compute_on)
     for number, each in enumerate(looks(load, jobs=1_000_000)):
@@ -120,6 +127,84 @@ def test_it_begins_anew(load_of):
     assert not load.is_full
 
 
+# --- Without a GIL: the rules, tried with one as well ---
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(load_module, "has_gil", lambda: False)
+    monkeypatch.setattr(load_module, "_cores", lambda: 2)
+
+
+@has_clocks
+def test_places_are_what_the_loop_leaves_of_the_cores(two_cores, load_of):
+    load = load_of(wait)
+    assert load.places == 2
+    # This thread computes, as the loop's does at times, and then it does not.
+    assert any(compute() or each.places == 1 for each in looks(load))
+    assert any(each.places == 2 for each in looks(load))
+    assert not load.is_full
+
+
+@has_clocks
+def test_short_jobs_are_counted_too(two_cores, monkeypatch, load_of):
+    monkeypatch.setattr(load_module, "_cores", lambda: 1)
+    load = load_of(compute_on)
+    assert any(each.is_full for each in looks(load, jobs=1_000_000))
+    assert not load.computes_long
+
+
+class Waiting:
+    """A job that waits until it is told to end."""
+
+    def __init__(self):
+        self.begun, self.end = threading.Event(), threading.Event()
+
+    def wanted(self):
+        return True
+
+    def run(self):
+        self.begun.set()
+        self.end.wait(DEADLINE)
+
+    def drop(self):
+        raise AssertionError("not reached: each is run")
+
+
+@pytest.mark.parametrize(("threads", "awake"), [(8, 2), (1, 1)])
+async def test_a_thread_for_each_core_is_woken_at_once(two_cores, threads, awake):
+    workers = Workers(threads)
+    jobs = [Waiting() for _ in range(4)]
+    try:
+        for job in jobs:
+            workers.submit(job)
+        # The loop had no time to look for threads that are stuck.
+        assert workers.busy == awake
+        for job in jobs[:awake]:
+            await asyncio.to_thread(job.begun.wait, DEADLINE)
+    finally:
+        for job in jobs:
+            job.end.set()
+        for job in jobs:
+            await asyncio.to_thread(job.begun.wait, DEADLINE)
+        workers.stop()
+        await workers.wait_stopped()
+
+
+@with_gil
+async def test_with_a_gil_one_is_woken():
+    workers = Workers(8)
+    jobs = [Waiting() for _ in range(4)]
+    for job in jobs:
+        workers.submit(job)
+    assert workers.busy == 1
+    for job in jobs:
+        job.end.set()
+        await asyncio.to_thread(job.begun.wait, DEADLINE)
+    workers.stop()
+    await workers.wait_stopped()
+
+
 class Site:
     """An application whose /long computes until it is told to stop, and whose /short does not."""
 
@@ -134,6 +219,7 @@ class Site:
 
 
 @has_clocks
+@with_gil
 async def test_the_loop_gets_the_gil_back_soon_while_requests_compute(serve, until):
     usual = sys.getswitchinterval()
     site, other_site = Site(), Site()
@@ -150,6 +236,7 @@ async def test_the_loop_gets_the_gil_back_soon_while_requests_compute(serve, unt
 
 
 @has_clocks
+@with_gil
 async def test_the_usual_interval_is_back_after_the_end(serve, until):
     usual, threads = sys.getswitchinterval(), set(threading.enumerate())
     site = Site()
