@@ -1,6 +1,7 @@
 """gunicorn's worker on `aiodjango.AioRunner`: --worker-class aiodjango.worker.GunicornWorker."""
 
 import asyncio
+import functools
 import inspect
 import os
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ class GunicornWorker(GunicornWebWorker):
     """
 
     wsgi: Any
+    exit_code: int
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = staticmethod(asyncio.new_event_loop)
 
     def init_process(self) -> None:
@@ -47,7 +49,26 @@ class GunicornWorker(GunicornWebWorker):
     def run(self) -> None:
         # After gunicorn's hook post_worker_init, which may replace the application.
         self.wsgi = self._runner_maker(self.wsgi)
+        # The only way into the method of aiohttp's that runs the loop.
+        run = self.loop.run_until_complete
+        vars(self.loop)["run_until_complete"] = functools.partial(self._run_despite_exits, run)
         super().run()
+
+    def _run_despite_exits(self, run: Callable[[Any], Any], work: Any) -> Any:
+        """Run the loop until some work is done, though other tasks may raise exits.
+
+        asyncio ends its loop when a task raises SystemExit or KeyboardInterrupt. The loop can go
+        on: code that waits for the task receives the exit too.
+        """
+        future = asyncio.ensure_future(work, loop=self.loop)
+        while True:
+            try:
+                return run(future)
+            except (SystemExit, KeyboardInterrupt) as raised:
+                # gunicorn's own, when it aborts the worker, has set the exit code.
+                if self.exit_code or future.done():
+                    raise
+                self.log.error("A task of the site raised %r.", raised, exc_info=raised)
 
     def _runner_maker(self, wsgi: Any) -> Callable[[], Awaitable[web.AppRunner]]:
         """Return what aiohttp's worker takes: a coroutine function that returns a runner."""

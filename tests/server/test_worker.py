@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import re
 import signal
 import ssl
@@ -258,3 +259,30 @@ async def test_a_hook_may_replace_what_is_served(start, tmp_path):
     with start(f"--config={config}") as server:
         assert (await ask(server, "GET", "/sync/")).status == 200
         assert (await ask(server, "GET", "/sync/?".ljust(60, "a"))).status == 400
+
+
+# ---- Exits ----
+
+
+@pytest.mark.parametrize("worker", [OURS, UVLOOP])
+async def test_an_exit_in_a_task_of_the_site_ends_no_other_request(start, worker):
+    with start(worker=worker) as server:
+        await ask(server, path="/begin/")
+        waiting = asyncio.create_task(ask(server, path="/waiting/"))
+        await ask(server, path="/begun/")
+        for name in ("task", "thread", "over-loop"):
+            assert (await ask(server, path=f"/leaving-{name}/")).status == 500, name
+        assert (await ask(server, path="/leaving-callback/")).text == "answered"
+        assert not (await ask(server, path="/leaving-body/")).complete
+        await ask(server, path="/end/")
+        assert (await waiting).text == "answered"
+        assert server.output().count("Booting worker") == 1
+        assert "A task of the site raised SystemExit('left')" in server.output()
+
+
+async def test_gunicorn_can_abort_a_worker(start):
+    with start() as server:
+        await seen(server)  # it runs
+        pid = int(re.search(r"Booting worker with pid: (\d+)", server.output())[1])
+        os.kill(pid, signal.SIGABRT)
+        await until(lambda: server.output().count("Booting worker") == 2)
