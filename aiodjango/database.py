@@ -22,8 +22,8 @@ from asgiref.sync import _restore_context as restore_context
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .exits import exit_as_error, is_cancellation, without_exit
 from .ormthreads import OrmThreads
+from .runtime.exits import exit_as_error, is_cancellation, without_exit
 from .work import Work
 
 P = ParamSpec("P")

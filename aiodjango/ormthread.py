@@ -22,8 +22,8 @@ from django.db import Error as DatabaseError
 from django.db.transaction import TransactionManagementError
 
 from .caches import close_thread_caches, has_thread_caches
-from .exits import exit_as_error
-from .loopcalls import LoopCalls
+from .runtime.exits import exit_as_error
+from .runtime.loopcalls import LoopCalls
 from .upkeep import Connections
 from .work import PAUSE, Work
 

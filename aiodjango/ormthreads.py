@@ -12,8 +12,8 @@ from typing import Any
 
 from .caches import share_caches
 from .forks import prepare_for_forks
-from .loopcalls import LoopCalls
 from .ormthread import Call, OrmThread, Shared
+from .runtime.loopcalls import LoopCalls
 from .work import Work
 
 logger = logging.getLogger("aiodjango.database")

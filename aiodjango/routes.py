@@ -8,12 +8,12 @@ from yarl import URL
 
 from .converters import Matched, Matcher, django_path
 from .discovery import UrlconfPattern, hashable
-from .exits import exit_as_error
 from .framing import handle_expect
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
 from .match import LiftedMatch
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
+from .runtime.exits import exit_as_error
 from .views import DjangoState, Handler, make_handler
 
 # A pattern that matches: its number in the table, its values, the language it was read in.

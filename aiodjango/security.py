@@ -19,10 +19,10 @@ from django.utils.http import is_same_domain
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
 from .environ import TrustedProxies
-from .exits import without_exit
 from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
 from .request import django_request, is_handshake, is_secure, trusted_proxies
 from .response import process_response
+from .runtime.exits import without_exit
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Where a request without an Origin may come from: the site's own pages, or no page at all.

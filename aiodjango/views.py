@@ -21,13 +21,13 @@ from .decoding import DecodedBody, bound_decoded
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
-from .exits import exit_as_error, is_cancellation
 from .fallback import FALLBACK
 from .framing import close_if_last, discard_rest
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
 from .response import drop_body, finish, to_aiohttp
+from .runtime.exits import exit_as_error, is_cancellation
 from .security import Gate
 
 # Statuses of responses without a body.

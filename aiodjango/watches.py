@@ -19,8 +19,8 @@ from .auth import aget_session, aget_user
 from .broadcast import subscribe
 from .broadcast.process import reaches_others
 from .database import django_context
-from .exits import is_cancellation
 from .logins import Identity, hash_of_session
+from .runtime.exits import is_cancellation
 
 logger = logging.getLogger("aiodjango")
 

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from . import switching
-from .bridge import Bridge
 from .load import Load
-from .loopcalls import LoopCalls
+from .runtime.bridge import Bridge
+from .runtime.loopcalls import LoopCalls
 
 logger = logging.getLogger("aiodjango.gateway")
 

@@ -20,8 +20,8 @@ from wsgiref.util import is_hop_by_hop
 from .body import ClientLeft
 from .connection import sending_ended
 from .filewrapper import FileWrapper, plain_file
-from .overlay import laid_over
 from .replies import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
+from .runtime.overlay import laid_over
 from .streams import Stream, StreamCut, Streams
 
 if TYPE_CHECKING:

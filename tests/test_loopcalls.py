@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from aiodjango.loopcalls import LoopCalls
+from aiodjango.runtime.loopcalls import LoopCalls
 from tests.waiting import DEADLINE
 
 THREADS = 8

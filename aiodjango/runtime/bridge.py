@@ -25,7 +25,7 @@ from asgiref.sync import AsyncToSync, SyncToAsync
 
 # The bridge of the thread that runs sync code; seen in all coroutines that it waits for, too.
 _bridge: contextvars.ContextVar["Bridge | None"] = contextvars.ContextVar(
-    "aiodjango.bridge", default=None
+    "aiodjango.runtime.bridge", default=None
 )
 # What async_to_sync makes a task of.
 _MAIN_WRAP = AsyncToSync.main_wrap.__code__
