@@ -31,7 +31,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from .discovery import UrlconfPattern, dotted_name
-from .load import has_gil
+from .gateway.load import has_gil
 
 logger = logging.getLogger("aiodjango")
 

@@ -12,7 +12,7 @@ from django.core.servers.basehttp import WSGIServer, get_internal_wsgi_applicati
 
 from .accesslog import AccessLogger, CountingWriter, ProtocolLogger, log_websocket
 from .fallback import FALLBACK
-from .gateway import Gateway
+from .gateway.handler import Gateway
 from .runner import DJANGO_LIMITS, AioRunner
 from .setting import load_aio_application, load_aio_application_factory
 from .subapp import applications, get_aio_application

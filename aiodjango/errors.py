@@ -11,8 +11,8 @@ from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
 from django.utils.log import log_response
 
-from .connection import cut, unanswered
 from .database import run_in_django
+from .gateway.connection import cut, unanswered
 from .match import LiftedMatch
 from .reports import MARK, marked_parameters, reporter_filter
 from .request import LiftedRequest, django_request

@@ -15,9 +15,9 @@ from aiohttp import hdrs, web
 from django.db import connections
 
 from .caches import close_thread_caches, forget_caches
-from .clientfaults import client_faults_hushed
-from .framing import handle_expect, is_last, refuse
-from .gateway import Gateway
+from .gateway.framing import handle_expect, is_last, refuse
+from .gateway.handler import Gateway
+from .gateway.malformed import client_faults_hushed
 from .mount import StaticUrls
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
 
@@ -32,7 +32,7 @@ CANONICAL = "/{django}"
 class Fallback:
     """A WSGI application behind an aiohttp application, with its threads.
 
-    options: those of `aiodjango.gateway.Gateway`, where each is documented.
+    options: those of `aiodjango.gateway.handler.Gateway`, where each is documented.
     """
 
     def __init__(self, wsgi: WSGIApplication, **options: Any) -> None:

@@ -15,8 +15,8 @@ from .conditional import (
     wanted_range,
 )
 from .folder import FoundFile
-from .memory import UNCOUNTED
-from .replies import FileReply, Head, Reply, WholeReply
+from .gateway.memory import UNCOUNTED
+from .gateway.response import FileReply, Head, Reply, WholeReply
 
 Headers = dict[str, str]
 

@@ -15,10 +15,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conditional import accepted_codings
-from .connection import attend
 from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
-from .framing import close_if_last, discard_rest, handle_expect, refuse
+from .gateway.connection import attend
+from .gateway.framing import close_if_last, discard_rest, handle_expect, refuse
 from .mediatypes import is_passive, is_script, media_type, with_charset
 from .placement import NO_METHODS, IndexEntry, Resolved
 from .runtime.exits import without_exit

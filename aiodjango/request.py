@@ -10,7 +10,8 @@ from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import QueryDict
 
-from .environ import (
+from .fallback import FALLBACK
+from .gateway.environ import (
     SchemeConflict,
     TrustedProxies,
     build_environ,
@@ -18,7 +19,6 @@ from .environ import (
     http_schemes,
     scheme_of,
 )
-from .fallback import FALLBACK
 from .match import LiftedMatch
 from .middleware import RequestMiddleware
 from .placement import PlacedResource

@@ -9,11 +9,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from .connection import sending_ended
 from .database import run_in_django
+from .gateway.call import make_head
+from .gateway.connection import sending_ended
 from .middleware import RequestMiddleware
 from .request import LiftedRequest, known_django_request
-from .wsgi import make_head
 
 
 def to_aiohttp(response: HttpResponseBase) -> web.Response:

@@ -8,7 +8,7 @@ from yarl import URL
 
 from .converters import Matched, Matcher, django_path
 from .discovery import UrlconfPattern, hashable
-from .framing import handle_expect
+from .gateway.framing import handle_expect
 from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .language import site_languages
 from .match import LiftedMatch

@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
-from .connection import Connection, end_when_received, has_more_requests
-from .decoding import DecodedBody
+from .gateway.connection import Connection, end_when_received, has_more_requests
+from .gateway.decoding import DecodedBody
 from .open_connections import close_open_connections
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.

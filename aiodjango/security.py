@@ -18,7 +18,7 @@ from django.utils.http import is_same_domain
 
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
-from .environ import TrustedProxies
+from .gateway.environ import TrustedProxies
 from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
 from .request import django_request, is_handshake, is_secure, trusted_proxies
 from .response import process_response

@@ -14,15 +14,15 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import translation
 
 from .auth import LoginRule
-from .body import BODY_TIMEOUT, BodyWatch
 from .conditional import has_dates, ignore_unreadable_dates
 from .database import begin_work, run_in_django
-from .decoding import DecodedBody, bound_decoded
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
 from .fallback import FALLBACK
-from .framing import close_if_last, discard_rest
+from .gateway.body import BODY_TIMEOUT, BodyWatch
+from .gateway.decoding import DecodedBody, bound_decoded
+from .gateway.framing import close_if_last, discard_rest
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open

@@ -13,11 +13,11 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, StreamWriter
 
 from aiodjango import get_aio_application
-from aiodjango.environ import TrustedProxies, build_environ
-from aiodjango.replies import WholeReply
-from aiodjango.streams import Streams
-from aiodjango.workers import Workers
-from aiodjango.wsgi import Call, make_head
+from aiodjango.gateway.call import Call, make_head
+from aiodjango.gateway.environ import TrustedProxies, build_environ
+from aiodjango.gateway.response import WholeReply
+from aiodjango.gateway.stream import Streams
+from aiodjango.gateway.threads import Workers
 from benchmarks.cost_steps import CONNECTIONS, Cost, least, new_streams, serving, trivial
 
 # In each round a part is measured so often, and each measurement runs it so many times.

@@ -11,11 +11,11 @@ from wsgiref.types import WSGIApplication
 
 from aiohttp import web
 
-from aiodjango.environ import TrustedProxies, build_environ
-from aiodjango.memory import MemoryBudget
-from aiodjango.streams import Streams
-from aiodjango.workers import Workers
-from aiodjango.wsgi import Call
+from aiodjango.gateway.call import Call
+from aiodjango.gateway.environ import TrustedProxies, build_environ
+from aiodjango.gateway.memory import MemoryBudget
+from aiodjango.gateway.stream import Streams
+from aiodjango.gateway.threads import Workers
 from benchmarks.harness import SERVER_CORE, Load
 from benchmarks.project import coroutines
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from asgiref.sync import async_to_sync, sync_to_async
 
 from aiodjango import FALLBACK, setup
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 from tests.environment import ROOT, environment
 from tests.waiting import DEADLINE, until
 
@@ -336,7 +336,7 @@ class TestEnd:
             await lost(request)
 
     async def test_a_long_clean_up_is_cancelled_only_once(self, monkeypatch):
-        monkeypatch.setattr("aiodjango.workers.CUT_INTERVAL", 0.01)
+        monkeypatch.setattr("aiodjango.gateway.threads.CUT_INTERVAL", 0.01)
         ends = []
         begun = asyncio.Event()
 

@@ -12,7 +12,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import FALLBACK, AioRunner, get_aio_application
-from aiodjango.connection import Connection
+from aiodjango.gateway.connection import Connection
 from tests.conftest import require
 from tests.gateway.client import Client
 from tests.waiting import DEADLINE, LONGER, until

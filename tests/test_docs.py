@@ -16,7 +16,7 @@ import pytest_aiodjango
 from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
 from aiodjango.database import orm_thread_count, transaction_timeout
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 from aiodjango.setting import load_aio_application, load_aio_application_factory
 from aiodjango.watch import watch_interval
 

@@ -63,7 +63,7 @@ urlpatterns = [
 
 @pytest.fixture
 async def attacked(settings, monkeypatch):
-    monkeypatch.setattr("aiodjango.body.WATCH_INTERVAL", 0.005)
+    monkeypatch.setattr("aiodjango.gateway.body.WATCH_INTERVAL", 0.005)
     settings.ROOT_URLCONF = __name__
     settings.ALLOWED_HOSTS = ["test"]
     with listening_for_complaints(but=DJANGOS_OWN) as complaints:

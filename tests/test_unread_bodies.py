@@ -10,7 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import path
 
 from aiodjango import aio_login_required, get_aio_application, get_aio_subapp
-from aiodjango.decoding import as_sent
+from aiodjango.gateway.decoding import as_sent
 from tests.gateway.client import Client
 
 MIB = 1024 * 1024

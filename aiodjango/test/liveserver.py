@@ -19,7 +19,7 @@ from django.test.testcases import FSFilesHandler, LiveServerThread, _MediaFilesH
 from django.utils.functional import classproperty
 
 from aiodjango.database import close_orm_threads
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 
 from .connections import Override, install, orm_calls_on
 from .server import Factory, end, gateways, make, make_runner

@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 
+from aiodjango.gateway.stream import StreamCut
 from aiodjango.runtime.overlay import laid_over
-from aiodjango.streams import StreamCut
 
 from .exchange import current_exchange
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 from tests import waiting
 from tests.gateway.client import Client
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aiodjango.clientfaults import client_faults_hushed
+from aiodjango.gateway.malformed import client_faults_hushed
 from tests.gateway.client import Client
 from tests.gateway.hostile import (
     DEADLINE,

@@ -122,7 +122,7 @@ def _read_request(cursor: _Cursor) -> tuple[Request, bool | None]:
 
 def _persistence(request: Request, minor: bytes) -> bool | None:
     """Whether the connection goes on; None where a server may do as it likes."""
-    # What the gateway does: see aiodjango.framing.is_last().
+    # What the gateway does: see aiodjango.gateway.framing.is_last().
     if request.values(b"transfer-encoding"):
         return False
     if request.values(b"upgrade")[:1] not in ([], [b"websocket"]):

@@ -5,7 +5,7 @@ import logging
 import pytest
 from aiohttp import web
 
-from aiodjango.clientfaults import ACCESS_LOGGERS, SERVER_LOGGERS, client_faults_hushed
+from aiodjango.gateway.malformed import ACCESS_LOGGERS, SERVER_LOGGERS, client_faults_hushed
 from tests.gateway.hostile import Sent, Witness, exchange
 
 MALFORMED = b"GET / HTTP/1.1\r\nHost : test\r\n\r\n"

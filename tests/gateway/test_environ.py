@@ -9,7 +9,7 @@ from wsgiref.util import application_uri, request_uri
 import pytest
 from aiohttp import web
 
-from aiodjango.environ import TrustedProxies
+from aiodjango.gateway.environ import TrustedProxies
 from tests.gateway.client import Client
 from tests.gateway.environ_dump import application
 from tests.gateway.test_files import tls_contexts

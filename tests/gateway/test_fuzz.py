@@ -12,7 +12,7 @@ CASES = 5000 if THOROUGH else 300
 
 @pytest.fixture
 async def attacked(serve, monkeypatch):
-    monkeypatch.setattr("aiodjango.body.WATCH_INTERVAL", 0.005)
+    monkeypatch.setattr("aiodjango.gateway.body.WATCH_INTERVAL", 0.005)
     async with ground(serve) as attacked:
         yield attacked
         attacked.raise_if_anything_was_lost()

@@ -187,7 +187,7 @@ def deliveries(data):
 
 @pytest.fixture
 async def attacked(serve, monkeypatch):
-    monkeypatch.setattr("aiodjango.body.WATCH_INTERVAL", 0.005)
+    monkeypatch.setattr("aiodjango.gateway.body.WATCH_INTERVAL", 0.005)
     async with ground(serve) as attacked:
         yield attacked
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from aiodjango import load as load_module
-from aiodjango.load import Load, has_gil
-from aiodjango.workers import Workers
+from aiodjango.gateway import load as load_module
+from aiodjango.gateway.load import Load, has_gil
+from aiodjango.gateway.threads import Workers
 from tests.waiting import DEADLINE
 
 

@@ -13,7 +13,7 @@ import zlib
 import pytest
 from aiohttp import web
 
-from aiodjango.memory import UNCOUNTED, MemoryBudget, Share
+from aiodjango.gateway.memory import UNCOUNTED, MemoryBudget, Share
 from tests.environment import ROOT, environment
 from tests.gateway.client import Client
 from tests.waiting import DEADLINE, LONGER

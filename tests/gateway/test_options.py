@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 
 
 def application(environ, start_response):

@@ -10,7 +10,7 @@ import threading
 import pytest
 from aiohttp import web
 
-from aiodjango import streams
+from aiodjango.gateway import stream as streams
 from tests.gateway.client import Client
 from tests.waiting import DEADLINE, LONGER
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aiodjango.gateway import Gateway
+from aiodjango.gateway.handler import Gateway
 from tests.waiting import DEADLINE, LONGER
 
 

@@ -16,7 +16,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import AioRunner, get_aio_application, setup
-from aiodjango.decoding import DECODED_AT_ONCE, MAX_RATIO, RATIO_STARTS
+from aiodjango.gateway.decoding import DECODED_AT_ONCE, MAX_RATIO, RATIO_STARTS
 from tests.conftest import require
 from tests.server.conftest import RUNNERS
 
@@ -255,8 +255,8 @@ async def test_a_handler_of_the_host_reads_the_decoded_body(settings, serve):
 async def test_a_coding_without_its_package_is_refused_only_where_it_is_read(
     app, serve, encoding, monkeypatch
 ):
-    monkeypatch.setattr("aiodjango.decoding.HAS_BROTLI", False)
-    monkeypatch.setattr("aiodjango.decoding.HAS_ZSTD", False)
+    monkeypatch.setattr("aiodjango.gateway.decoding.HAS_BROTLI", False)
+    monkeypatch.setattr("aiodjango.gateway.decoding.HAS_ZSTD", False)
     server = await serve(app)
     headers = {"Content-Encoding": encoding}
     answer = await server.request("POST", "/read/", body=b"anything", headers=headers)

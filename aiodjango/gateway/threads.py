@@ -19,10 +19,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from aiodjango.runtime.bridge import Bridge
+from aiodjango.runtime.loopcalls import LoopCalls
+
 from . import switching
 from .load import Load
-from .runtime.bridge import Bridge
-from .runtime.loopcalls import LoopCalls
 
 logger = logging.getLogger("aiodjango.gateway")
 

@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from .body import close_off_loop
 from .connection import cut, is_received, sending_ended
 from .memory import UNCOUNTED, MemoryBudget, Share
-from .streams import Stream, StreamBroken
+from .stream import Stream, StreamBroken
 
 logger = logging.getLogger("aiodjango.gateway")
 

@@ -28,13 +28,13 @@ from .body import (
     close_off_loop,
     receive_body,
 )
+from .call import Call
 from .connection import attend, unanswered
 from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
 from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_rest, has_body
 from .memory import MemoryBudget
-from .streams import Streams
-from .workers import NoThread, Workers
-from .wsgi import Call
+from .stream import Streams
+from .threads import NoThread, Workers
 
 logger = logging.getLogger("aiodjango.gateway")
 

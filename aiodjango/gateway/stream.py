@@ -14,7 +14,7 @@ from collections import deque
 
 from .memory import UNCOUNTED, MemoryBudget, Share
 from .ringfile import RingFile
-from .workers import Job, Workers
+from .threads import Job, Workers
 
 # A stream that has lasted this long (seconds) stands aside, if there is room …
 LONG_STREAM = 1.0

@@ -1,7 +1,7 @@
 """One request's call of the WSGI application, and all of PEP 3333 that happens inside it.
 
 A call is made on the loop, runs in one thread from the first line of the application to the end of
-`close()`, and reports one reply (see `aiodjango.replies`) back to the loop.
+`close()`, and reports one reply (see `aiodjango.gateway.response`) back to the loop.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 from wsgiref.util import is_hop_by_hop
 
+from aiodjango.runtime.overlay import laid_over
+
 from .body import ClientLeft
 from .connection import sending_ended
 from .filewrapper import FileWrapper, plain_file
-from .replies import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
-from .runtime.overlay import laid_over
-from .streams import Stream, StreamCut, Streams
+from .response import FileReply, Head, Reply, StreamReply, WholeReply, whole_reply
+from .stream import Stream, StreamCut, Streams
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
