@@ -1,9 +1,9 @@
 """WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
 
 from .auth import aget_session, aget_user, aio_login_required, aio_permission_required
-from .database import django_context, run_in_django
 from .discovery import django_view
 from .fallback import FALLBACK
+from .orm.context import django_context, run_in_django
 from .runner import AioRunner
 from .subapp import (
     fallback_middleware,

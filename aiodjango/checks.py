@@ -16,7 +16,6 @@ from django.utils.module_loading import import_string
 
 from . import middleware
 from .broadcast.checks import check_broadcast
-from .database import orm_thread_count, transaction_timeout
 from .decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
@@ -26,6 +25,7 @@ from .decorators import (
     django_decorators,
 )
 from .discovery import UrlconfPattern, may_be_for_django, read_urlconf
+from .orm.context import orm_thread_count, transaction_timeout
 from .setting import load_aio_application, load_aio_application_factory
 from .shadows import find_shadows
 from .views import check_arguments

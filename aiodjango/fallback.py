@@ -14,11 +14,11 @@ from wsgiref.types import WSGIApplication
 from aiohttp import hdrs, web
 from django.db import connections
 
-from .caches import close_thread_caches, forget_caches
 from .gateway.framing import handle_expect, is_last, refuse
 from .gateway.handler import Gateway
 from .gateway.malformed import client_faults_hushed
 from .mount import StaticUrls
+from .orm.caches import close_thread_caches, forget_caches
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
 
 logger = logging.getLogger("aiodjango")

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from .database import run_in_django
 from .gateway.call import make_head
 from .gateway.connection import sending_ended
 from .middleware import RequestMiddleware
+from .orm.context import run_in_django
 from .request import LiftedRequest, known_django_request
 
 

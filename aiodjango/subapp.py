@@ -11,14 +11,14 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from .blocked import watch_loop
 from .broadcast import process as broadcasts
-from .caches import share_caches
-from .database import orm_thread_count, transaction_timeout
 from .decorators import check_decorated_class
 from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
-from .forks import prepare_for_forks
 from .open_connections import close_open_connections
+from .orm.caches import share_caches
+from .orm.context import orm_thread_count, transaction_timeout
+from .orm.forks import prepare_for_forks
 from .routes import LiftedResource, RouteTable
 from .templates import guard_templates
 from .watch import connect_signals, watch_interval

@@ -15,7 +15,6 @@ from django.utils import translation
 
 from .auth import LoginRule
 from .conditional import has_dates, ignore_unreadable_dates
-from .database import begin_work, run_in_django
 from .decorators import check_login_decorators
 from .discovery import UrlconfPattern
 from .errors import answer
@@ -26,6 +25,7 @@ from .gateway.framing import close_if_last, discard_rest
 from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
+from .orm.context import begin_work, run_in_django
 from .response import drop_body, finish, to_aiohttp
 from .runtime.exits import exit_as_error, is_cancellation
 from .security import Gate

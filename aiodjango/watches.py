@@ -18,8 +18,8 @@ from . import logins
 from .auth import aget_session, aget_user
 from .broadcast import subscribe
 from .broadcast.process import reaches_others
-from .database import django_context
 from .logins import Identity, hash_of_session
+from .orm.context import django_context
 from .runtime.exits import is_cancellation
 
 logger = logging.getLogger("aiodjango")

@@ -15,8 +15,8 @@ import aiodjango.test
 import pytest_aiodjango
 from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
-from aiodjango.database import orm_thread_count, transaction_timeout
 from aiodjango.gateway.handler import Gateway
+from aiodjango.orm.context import orm_thread_count, transaction_timeout
 from aiodjango.setting import load_aio_application, load_aio_application_factory
 from aiodjango.watch import watch_interval
 

@@ -18,8 +18,8 @@ from django.test import LiveServerTestCase
 from django.test.testcases import FSFilesHandler, LiveServerThread, _MediaFilesHandler
 from django.utils.functional import classproperty
 
-from aiodjango.database import close_orm_threads
 from aiodjango.gateway.handler import Gateway
+from aiodjango.orm.context import close_orm_threads
 
 from .connections import Override, install, orm_calls_on
 from .server import Factory, end, gateways, make, make_runner

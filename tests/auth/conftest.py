@@ -10,7 +10,7 @@ from django.db import connections
 from django.test import Client
 
 from aiodjango import get_aio_application
-from aiodjango.database import close_orm_threads, run_in_django
+from aiodjango.orm.context import close_orm_threads, run_in_django
 from tests.browser import page  # noqa: F401
 from tests.waiting import DEADLINE
 

@@ -9,7 +9,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.urls import path
 
 from aiodjango import aget_session, aget_user
-from aiodjango.database import run_in_django
+from aiodjango.orm.context import run_in_django
 from tests.lifted import lifted
 from tests.waiting import DEADLINE
 

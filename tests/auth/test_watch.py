@@ -18,7 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from django.urls import path
 
 from aiodjango import aget_session, aget_user
-from aiodjango.database import run_in_django
+from aiodjango.orm.context import run_in_django
 from aiodjango.watch import LOGIN_ENDED, Watches, watch_user
 from tests.waiting import DEADLINE
 

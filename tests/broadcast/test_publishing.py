@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aiodjango.statements import may_change_session
+from aiodjango.orm.statements import may_change_session
 from tests.conftest import require
 from tests.environment import ROOT, environment
 from tests.waiting import DEADLINE

@@ -10,8 +10,8 @@ from django.http import HttpResponse
 from django.urls import path
 
 from aiodjango import django_context, get_aio_application, get_aio_routes, run_in_django
-from aiodjango.caches import close_thread_caches
-from aiodjango.database import close_orm_threads
+from aiodjango.orm.caches import close_thread_caches
+from aiodjango.orm.context import close_orm_threads
 from tests.database.caches import Noted
 from tests.waiting import DEADLINE
 
@@ -110,7 +110,7 @@ async def test_closed_with_the_orm_threads():
 
 
 async def test_closed_after_a_long_pause(monkeypatch):
-    monkeypatch.setattr("aiodjango.ormthread.CACHE_PAUSE", 0.3)
+    monkeypatch.setattr("aiodjango.orm.thread.CACHE_PAUSE", 0.3)
     thread = await run_in_django(cache.where)
     async with asyncio.timeout(DEADLINE):
         while not Noted.events:

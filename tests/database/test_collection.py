@@ -1,7 +1,7 @@
 """Work may be ended by the garbage collector, in the middle of anything."""
 
-from aiodjango.ormthread import OrmThread, Shared
-from aiodjango.work import Work
+from aiodjango.orm.thread import OrmThread, Shared
+from aiodjango.orm.work import Work
 
 
 class Read(Work):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from aiodjango.ormthread import PAUSE
+from aiodjango.orm.thread import PAUSE
 from tests.conftest import THOROUGH, require
 from tests.deploy.server import DEADLINE
 

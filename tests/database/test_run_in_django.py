@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from aiodjango import django_context, run_in_django
-from aiodjango.database import close_orm_threads, orm_calls_through
-from aiodjango.ormthread import PAUSE
+from aiodjango.orm.context import close_orm_threads, orm_calls_through
+from aiodjango.orm.thread import PAUSE
 from tests.waiting import DEADLINE, LONGER
 
 variable = contextvars.ContextVar("variable", default="unset")

@@ -6,8 +6,8 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from aiodjango import statements
-from aiodjango.statements import may_change_session
+from aiodjango.orm import statements
+from aiodjango.orm.statements import may_change_session
 
 VENDORS = ["postgresql", "sqlite", "mysql", "oracle", "other"]
 PLAIN = [

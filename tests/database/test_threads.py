@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aiodjango.ormthread import PAUSE
+from aiodjango.orm.thread import PAUSE
 from tests.waiting import DEADLINE
 
 READS = ["aget", "sync", "run"]

@@ -4,7 +4,7 @@ import pytest
 from django.db import Error, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from aiodjango.upkeep import Connections
+from aiodjango.orm.connections import Connections
 from tests.conftest import require
 
 

@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from aiodjango.runtime.loopcalls import LoopCalls
+
 from .caches import share_caches
 from .forks import prepare_for_forks
-from .ormthread import Call, OrmThread, Shared
-from .runtime.loopcalls import LoopCalls
+from .thread import Call, OrmThread, Shared
 from .work import Work
 
 logger = logging.getLogger("aiodjango.database")

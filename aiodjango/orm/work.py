@@ -9,7 +9,7 @@ from aiohttp import web
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 if TYPE_CHECKING:
-    from .ormthread import OrmThread
+    from .thread import OrmThread
 
 # Work whose end nothing tells (a WebSocket, a background task) leaves its thread after a pause, in
 # seconds.

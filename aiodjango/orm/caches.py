@@ -22,7 +22,7 @@ from django.core.cache.backends.base import BaseCache
 from django.core.signals import request_finished
 from django.utils.module_loading import import_string
 
-from .upkeep import has_unread
+from .connections import has_unread
 
 _DJANGO = "django.core.cache.backends"
 _REDIS = f"{_DJANGO}.redis.RedisCache"

@@ -21,10 +21,11 @@ from typing import Any
 from django.db import Error as DatabaseError
 from django.db.transaction import TransactionManagementError
 
+from aiodjango.runtime.exits import exit_as_error
+from aiodjango.runtime.loopcalls import LoopCalls
+
 from .caches import close_thread_caches, has_thread_caches
-from .runtime.exits import exit_as_error
-from .runtime.loopcalls import LoopCalls
-from .upkeep import Connections
+from .connections import Connections
 from .work import PAUSE, Work
 
 logger = logging.getLogger("aiodjango.database")

@@ -22,8 +22,9 @@ from asgiref.sync import _restore_context as restore_context
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .ormthreads import OrmThreads
-from .runtime.exits import exit_as_error, is_cancellation, without_exit
+from aiodjango.runtime.exits import exit_as_error, is_cancellation, without_exit
+
+from .threads import OrmThreads
 from .work import Work
 
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ R = TypeVar("R")
 DEFAULT_THREADS = 8
 DEFAULT_TRANSACTION_TIMEOUT = 10  # seconds
 
-_work: contextvars.ContextVar[Work] = contextvars.ContextVar("aiodjango.work")
+_work: contextvars.ContextVar[Work] = contextvars.ContextVar("aiodjango.orm.work")
 
 
 def orm_thread_count() -> int:
