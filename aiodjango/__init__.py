@@ -1,7 +1,6 @@
 """WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
 
 from .auth import aget_session, aget_user, aio_login_required, aio_permission_required
-from .discovery import django_view
 from .fallback import FALLBACK
 from .orm.context import django_context, run_in_django
 from .runner import AioRunner
@@ -12,6 +11,7 @@ from .subapp import (
     get_aio_subapp,
     setup,
 )
+from .urlconf.patterns import django_view
 from .watch import watch_user
 
 __version__ = "0.1.0"

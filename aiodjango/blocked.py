@@ -30,8 +30,8 @@ from asgiref.sync import AsyncToSync
 from django.conf import settings
 from django.http import HttpRequest
 
-from .discovery import UrlconfPattern, dotted_name
 from .gateway.load import has_gil
+from .urlconf.patterns import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
 

@@ -24,10 +24,10 @@ from .decorators import (
     check_decorated_class,
     django_decorators,
 )
-from .discovery import UrlconfPattern, may_be_for_django, read_urlconf
 from .orm.context import orm_thread_count, transaction_timeout
 from .setting import load_aio_application, load_aio_application_factory
-from .shadows import find_shadows
+from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
+from .urlconf.shadows import find_shadows
 from .views import check_arguments
 from .watch import watch_interval
 

@@ -7,13 +7,13 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from .converters import Matched, Matcher, django_path
-from .discovery import UrlconfPattern, hashable
 from .gateway.framing import handle_expect
-from .index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
-from .language import site_languages
 from .match import LiftedMatch
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
+from .urlconf.index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
+from .urlconf.language import site_languages
+from .urlconf.patterns import UrlconfPattern, hashable
 from .views import DjangoState, Handler, make_handler
 
 # A pattern that matches: its number in the table, its values, the language it was read in.

@@ -12,7 +12,6 @@ from django.core.handlers.wsgi import WSGIHandler
 from .blocked import watch_loop
 from .broadcast import process as broadcasts
 from .decorators import check_decorated_class
-from .discovery import read_urlconf
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files import add_files
 from .open_connections import close_open_connections
@@ -21,6 +20,7 @@ from .orm.context import orm_thread_count, transaction_timeout
 from .orm.forks import prepare_for_forks
 from .routes import LiftedResource, RouteTable
 from .templates import guard_templates
+from .urlconf.patterns import read_urlconf
 from .watch import connect_signals, watch_interval
 
 

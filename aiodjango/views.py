@@ -16,19 +16,19 @@ from django.utils import translation
 from .auth import LoginRule
 from .conditional import has_dates, ignore_unreadable_dates
 from .decorators import check_login_decorators
-from .discovery import UrlconfPattern
 from .errors import answer
 from .fallback import FALLBACK
 from .gateway.body import BODY_TIMEOUT, BodyWatch
 from .gateway.decoding import DecodedBody, bound_decoded
 from .gateway.framing import close_if_last, discard_rest
-from .language import LanguageChoice
 from .match import LiftedMatch
 from .open_connections import note_open
 from .orm.context import begin_work, run_in_django
 from .response import drop_body, finish, to_aiohttp
 from .runtime.exits import exit_as_error, is_cancellation
 from .security import Gate
+from .urlconf.language import LanguageChoice
+from .urlconf.patterns import UrlconfPattern
 
 # Statuses of responses without a body.
 BODYLESS = frozenset({204, 304})

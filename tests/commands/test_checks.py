@@ -103,7 +103,7 @@ def package(tmp_path, monkeypatch):
         "urlpatterns = [path('p/', plain), path('a/', for_aiohttp), path('c/', ClassView)]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("aiodjango.discovery._package_folders", lambda: [tmp_path])
+    monkeypatch.setattr("aiodjango.urlconf.patterns._package_folders", lambda: [tmp_path])
     import installed_shop
 
     yield installed_shop
@@ -144,7 +144,7 @@ def test_where_packages_are_installed():
     import aiohttp
     import django
 
-    from aiodjango.discovery import _is_installed
+    from aiodjango.urlconf.patterns import _is_installed
 
     assert _is_installed(django.urls.reverse)
     assert _is_installed(aiohttp.web.View)

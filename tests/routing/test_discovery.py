@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 import aiodjango
 from aiodjango import django_view, get_aio_routes
-from aiodjango.discovery import is_aio_view, read_urlconf
+from aiodjango.urlconf.patterns import is_aio_view, read_urlconf
 
 from . import annotated_views
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from aiodjango.discovery import read_urlconf
-from aiodjango.shadows import find_shadows
+from aiodjango.urlconf.patterns import read_urlconf
+from aiodjango.urlconf.shadows import find_shadows
 
 
 class Row(NamedTuple):

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from django.urls.resolvers import RegexPattern, RoutePattern
 
-from .converters import ROUTE_PARAMETER, Chain
+from aiodjango.converters import ROUTE_PARAMETER, Chain
+
 from .language import site_languages
 
 try:

@@ -17,8 +17,9 @@ from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import get_resolver
 from django.views import View
 
+from aiodjango.converters import Chain, Level
+
 from .annotations import first_parameter_is
-from .converters import Chain, Level
 
 V = TypeVar("V")
 

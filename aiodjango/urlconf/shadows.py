@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from typing import NamedTuple
 
-from .discovery import UrlconfPattern
 from .index import ANYTHING, VALUE, PathIndex, Shape, segments, shapes
 from .language import site_languages
+from .patterns import UrlconfPattern
 
 # Values that between them satisfy Django's converters and usual regular expressions.
 SAMPLES = ("1", "a", "2026", "a-b", "a.b", "00000000-0000-4000-8000-000000000000", "12", "")
