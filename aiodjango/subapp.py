@@ -13,7 +13,7 @@ from .blocked import watch_loop
 from .broadcast import process as broadcasts
 from .decorators import check_decorated_class
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
-from .files import add_files
+from .files.handler import add_files
 from .open_connections import close_open_connections
 from .orm.caches import share_caches
 from .orm.context import orm_thread_count, transaction_timeout

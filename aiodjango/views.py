@@ -14,10 +14,10 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import translation
 
 from .auth import LoginRule
-from .conditional import has_dates, ignore_unreadable_dates
 from .decorators import check_login_decorators
 from .errors import answer
 from .fallback import FALLBACK
+from .files.conditional import has_dates, ignore_unreadable_dates
 from .gateway.body import BODY_TIMEOUT, BodyWatch
 from .gateway.decoding import DecodedBody, bound_decoded
 from .gateway.framing import close_if_last, discard_rest

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from aiodjango.folder import Folder
+from aiodjango.files.folder import Folder
 
 OUTSIDE = [
     "../secret.txt",

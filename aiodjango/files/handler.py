@@ -14,14 +14,15 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from aiodjango.gateway.connection import attend
+from aiodjango.gateway.framing import close_if_last, discard_rest, handle_expect, refuse
+from aiodjango.placement import NO_METHODS, IndexEntry, Resolved
+from aiodjango.runtime.exits import without_exit
+
 from .conditional import accepted_codings
-from .filereply import Headers, respond
 from .folder import SIBLINGS, Folder
-from .gateway.connection import attend
-from .gateway.framing import close_if_last, discard_rest, handle_expect, refuse
 from .mediatypes import is_passive, is_script, media_type, with_charset
-from .placement import NO_METHODS, IndexEntry, Resolved
-from .runtime.exits import without_exit
+from .response import Headers, respond
 
 logger = logging.getLogger("aiodjango")
 

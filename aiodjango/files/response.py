@@ -7,16 +7,11 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from .conditional import (
-    Version,
-    has_dates,
-    ignore_unreadable_dates,
-    status_instead,
-    wanted_range,
-)
+from aiodjango.gateway.memory import UNCOUNTED
+from aiodjango.gateway.response import FileReply, Head, Reply, WholeReply
+
+from .conditional import Version, has_dates, ignore_unreadable_dates, status_instead, wanted_range
 from .folder import FoundFile
-from .gateway.memory import UNCOUNTED
-from .gateway.response import FileReply, Head, Reply, WholeReply
 
 Headers = dict[str, str]
 
