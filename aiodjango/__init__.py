@@ -1,6 +1,5 @@
 """WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
 
-from .auth import aget_session, aget_user, aio_login_required, aio_permission_required
 from .fallback import FALLBACK
 from .orm.context import django_context, run_in_django
 from .runner import AioRunner
@@ -12,7 +11,8 @@ from .subapp import (
     setup,
 )
 from .urlconf.patterns import django_view
-from .watch import watch_user
+from .views.auth import aget_session, aget_user, aio_login_required, aio_permission_required
+from .views.watch import watch_user
 
 __version__ = "0.1.0"
 

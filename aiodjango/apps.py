@@ -9,7 +9,7 @@ class AiodjangoConfig(AppConfig):
     def ready(self) -> None:
         # Only now: reading the project's views has to wait until all apps are loaded.
         from .checks import register_checks
-        from .watch import connect_signals
+        from .views.watch import connect_signals
 
         register_checks()
         connect_signals()

@@ -301,7 +301,7 @@ def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
     for number, frame in enumerate(frames):
         if (
             frame.f_code.co_qualname == "make_handler.<locals>.handler"
-            and frame.f_globals["__name__"] == "aiodjango.views"
+            and frame.f_globals["__name__"] == "aiodjango.views.handler"
         ):
             return _find_lifted_view(frames[number:]), frames[number + 1 :]
     if frames[0].f_code is _MAIN_WRAP:

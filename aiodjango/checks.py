@@ -16,7 +16,11 @@ from django.utils.module_loading import import_string
 
 from . import middleware
 from .broadcast.checks import check_broadcast
-from .decorators import (
+from .orm.context import orm_thread_count, transaction_timeout
+from .setting import load_aio_application, load_aio_application_factory
+from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
+from .urlconf.shadows import find_shadows
+from .views.decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
     SENSITIVE_POST_PARAMETERS,
@@ -24,12 +28,8 @@ from .decorators import (
     check_decorated_class,
     django_decorators,
 )
-from .orm.context import orm_thread_count, transaction_timeout
-from .setting import load_aio_application, load_aio_application_factory
-from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
-from .urlconf.shadows import find_shadows
-from .views import check_arguments
-from .watch import watch_interval
+from .views.handler import check_arguments
+from .views.watch import watch_interval
 
 # Django's decorators that hold for coroutine views too.
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}

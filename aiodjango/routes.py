@@ -8,13 +8,13 @@ from yarl import URL
 
 from .converters import Matched, Matcher, django_path
 from .gateway.framing import handle_expect
-from .match import LiftedMatch
 from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
 from .urlconf.index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .urlconf.language import site_languages
 from .urlconf.patterns import UrlconfPattern, hashable
-from .views import DjangoState, Handler, make_handler
+from .views.handler import DjangoState, Handler, make_handler
+from .views.match import LiftedMatch
 
 # A pattern that matches: its number in the table, its values, the language it was read in.
 Found = tuple[int, Matched, str | None]

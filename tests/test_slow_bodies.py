@@ -197,7 +197,7 @@ class TestTimeLimit:
                 assert (answer.status, answer.text) == (200, str(size))
 
     async def test_routes_without_a_fallback(self, start, monkeypatch):
-        monkeypatch.setattr("aiodjango.views.BODY_TIMEOUT", SHORT)
+        monkeypatch.setattr("aiodjango.views.handler.BODY_TIMEOUT", SHORT)
         main = web.Application()
         main.add_subapp("/sub/", get_aio_subapp())
         _, connect = await start(app=main)

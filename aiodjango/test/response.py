@@ -22,7 +22,7 @@ from django.http import (
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from aiodjango.request import django_request
+from aiodjango.views.request import django_request
 
 from .exchange import Exchange
 

@@ -19,7 +19,7 @@ from django.urls import path
 
 from aiodjango import aget_session, aget_user
 from aiodjango.orm.context import run_in_django
-from aiodjango.watch import LOGIN_ENDED, Watches, watch_user
+from aiodjango.views.watch import LOGIN_ENDED, Watches, watch_user
 from tests.waiting import DEADLINE
 
 # Longer than any test: what ends is ended at once.
@@ -233,7 +233,7 @@ async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("aiodjango.watches.SHORTEST_LIMIT", SOON)
+    monkeypatch.setattr("aiodjango.views.watches.SHORTEST_LIMIT", SOON)
 
 
 class Database:
@@ -318,7 +318,7 @@ async def test_a_user_who_is_anonymous_only_later_may_have_been_logged_in(
             raise answer
         return answer
 
-    monkeypatch.setattr("aiodjango.watches.aget_user", later)
+    monkeypatch.setattr("aiodjango.views.watches.aget_user", later)
     _, ws = await watched(load=False)
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
@@ -353,7 +353,7 @@ async def test_a_check_that_never_ends_is_a_failed_one(
     async def never(watches):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("aiodjango.logins.ended", never)
+    monkeypatch.setattr("aiodjango.views.logins.ended", never)
     _, ws = await watched()
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
@@ -366,7 +366,7 @@ async def test_an_error_of_the_project_is_a_failed_check(
     async def broken(watches):
         raise error("in the project")
 
-    monkeypatch.setattr("aiodjango.logins.ended", broken)
+    monkeypatch.setattr("aiodjango.views.logins.ended", broken)
     _, ws = await watched()
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
@@ -405,7 +405,7 @@ async def test_a_logout_during_the_start_is_found(interval, engine, watched, mon
         await user_logged_out.asend(sender=User, request=elsewhere, user=user)
         return user
 
-    monkeypatch.setattr("aiodjango.watches.aget_user", slow)
+    monkeypatch.setattr("aiodjango.views.watches.aget_user", slow)
     _, ws = await watched(load=False)
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (4401, "logged out")

@@ -41,7 +41,7 @@ def _refusing(function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(
                 "A template was given aiohttp's request, which has no user, session or CSRF token. "
                 "Write render(django_request(request), ...), with django_request from "
-                "aiodjango.request; where the template shows the user, await aget_user(request) "
+                "aiodjango.views.request; where the template shows the user, await aget_user(request) "
                 "before, or render in run_in_django()."
             )
         return function(*args, **kwargs)

@@ -9,10 +9,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from .gateway.call import make_head
-from .gateway.connection import sending_ended
-from .middleware import RequestMiddleware
-from .orm.context import run_in_django
+from aiodjango.gateway.call import make_head
+from aiodjango.gateway.connection import sending_ended
+from aiodjango.middleware import RequestMiddleware
+from aiodjango.orm.context import run_in_django
+
 from .request import LiftedRequest, known_django_request
 
 

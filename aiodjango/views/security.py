@@ -16,13 +16,14 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.http import is_same_domain
 
+from aiodjango.gateway.environ import TrustedProxies
+from aiodjango.middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
+from aiodjango.runtime.exits import without_exit
+
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
-from .gateway.environ import TrustedProxies
-from .middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
 from .request import django_request, is_handshake, is_secure, trusted_proxies
 from .response import process_response
-from .runtime.exits import without_exit
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Where a request without an Origin may come from: the site's own pages, or no page at all.

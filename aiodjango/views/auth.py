@@ -16,8 +16,9 @@ from django.core.exceptions import PermissionDenied
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils.module_loading import import_string
 
-from .fallback import FALLBACK
-from .middleware import LOGIN_REQUIRED, RequestMiddleware, installed, no_view
+from aiodjango.fallback import FALLBACK
+from aiodjango.middleware import LOGIN_REQUIRED, RequestMiddleware, installed, no_view
+
 from .request import django_request, is_handshake
 from .response import to_aiohttp
 

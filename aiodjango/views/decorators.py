@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp.abc import AbstractView
 from django.core.exceptions import ImproperlyConfigured
 
-from .urlconf.patterns import UrlconfPattern, view_layers
+from aiodjango.urlconf.patterns import UrlconfPattern, view_layers
 
 CSRF_EXEMPT = "django.views.decorators.csrf.csrf_exempt"
 FRAME_OPTIONS_EXEMPT = "django.views.decorators.clickjacking.xframe_options_exempt"

@@ -11,9 +11,10 @@ from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
 from django.utils.log import log_response
 
-from .gateway.connection import cut, unanswered
+from aiodjango.gateway.connection import cut, unanswered
+from aiodjango.orm.context import run_in_django
+
 from .match import LiftedMatch
-from .orm.context import run_in_django
 from .reports import MARK, marked_parameters, reporter_filter
 from .request import LiftedRequest, django_request
 from .response import BodyUnwanted, to_aiohttp

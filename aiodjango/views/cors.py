@@ -8,8 +8,9 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
-from .middleware import CORS, installed, no_view
-from .orm.context import run_in_django
+from aiodjango.middleware import CORS, installed, no_view
+from aiodjango.orm.context import run_in_django
+
 from .request import LiftedRequest, bare_django_request
 
 

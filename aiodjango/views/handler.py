@@ -13,22 +13,23 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import translation
 
+from aiodjango.fallback import FALLBACK
+from aiodjango.files.conditional import has_dates, ignore_unreadable_dates
+from aiodjango.gateway.body import BODY_TIMEOUT, BodyWatch
+from aiodjango.gateway.decoding import DecodedBody, bound_decoded
+from aiodjango.gateway.framing import close_if_last, discard_rest
+from aiodjango.open_connections import note_open
+from aiodjango.orm.context import begin_work, run_in_django
+from aiodjango.runtime.exits import exit_as_error, is_cancellation
+from aiodjango.urlconf.language import LanguageChoice
+from aiodjango.urlconf.patterns import UrlconfPattern
+
 from .auth import LoginRule
 from .decorators import check_login_decorators
 from .errors import answer
-from .fallback import FALLBACK
-from .files.conditional import has_dates, ignore_unreadable_dates
-from .gateway.body import BODY_TIMEOUT, BodyWatch
-from .gateway.decoding import DecodedBody, bound_decoded
-from .gateway.framing import close_if_last, discard_rest
 from .match import LiftedMatch
-from .open_connections import note_open
-from .orm.context import begin_work, run_in_django
 from .response import drop_body, finish, to_aiohttp
-from .runtime.exits import exit_as_error, is_cancellation
 from .security import Gate
-from .urlconf.language import LanguageChoice
-from .urlconf.patterns import UrlconfPattern
 
 # Statuses of responses without a body.
 BODYLESS = frozenset({204, 304})

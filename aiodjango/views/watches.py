@@ -14,20 +14,21 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
+from aiodjango.broadcast import subscribe
+from aiodjango.broadcast.process import reaches_others
+from aiodjango.orm.context import django_context
+from aiodjango.runtime.exits import is_cancellation
+
 from . import logins
 from .auth import aget_session, aget_user
-from .broadcast import subscribe
-from .broadcast.process import reaches_others
 from .logins import Identity, hash_of_session
-from .orm.context import django_context
-from .runtime.exits import is_cancellation
 
 logger = logging.getLogger("aiodjango")
 
 # The close code of a WebSocket whose user's login has ended: private, and reminding of 401.
 LOGIN_ENDED = 4401
 # Where processes tell each other what may have ended logins.
-CHANNEL = "aiodjango.logins"
+CHANNEL = "aiodjango.views.logins"
 
 # How many WebSockets one query of the periodic check is about.
 BATCH = 500

@@ -10,8 +10,8 @@ from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import QueryDict
 
-from .fallback import FALLBACK
-from .gateway.environ import (
+from aiodjango.fallback import FALLBACK
+from aiodjango.gateway.environ import (
     SchemeConflict,
     TrustedProxies,
     build_environ,
@@ -19,9 +19,10 @@ from .gateway.environ import (
     http_schemes,
     scheme_of,
 )
+from aiodjango.middleware import RequestMiddleware
+from aiodjango.placement import PlacedResource
+
 from .match import LiftedMatch
-from .middleware import RequestMiddleware
-from .placement import PlacedResource
 
 
 class LiftedRequest(WSGIRequest):

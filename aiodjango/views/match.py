@@ -4,7 +4,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from .converters import Matched
+from aiodjango.converters import Matched
 
 
 class AddsHeaders(Protocol):

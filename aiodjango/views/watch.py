@@ -18,8 +18,9 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.db.transaction import TransactionManagementError
 
-from .broadcast import publish
-from .broadcast.process import reaches_others
+from aiodjango.broadcast import publish
+from aiodjango.broadcast.process import reaches_others
+
 from .logins import Identity, hash_of_session, is_in_cookie
 from .request import django_request
 from .watches import CHANNEL, LOGIN_ENDED, Watch, Watches, watch_interval
