@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientConnectionResetError, web
 
-from aiodjango.accesslog import AccessLogger, ProtocolLogger, log_websocket
+from aiodjango.dev.log import AccessLogger, ProtocolLogger, log_websocket
 
 from .conftest import eventually
 

@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 
 import aiodjango
-from aiodjango.devserver import get_internal_aio_application
+from aiodjango.dev.server import get_internal_aio_application
 
 from .conftest import get
 

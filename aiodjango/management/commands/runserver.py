@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 import aiodjango
-from aiodjango.devserver import (
+from aiodjango.dev.server import (
     EXIT_GRACE,
     DevelopmentServer,
     ListeningSocket,
