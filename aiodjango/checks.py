@@ -16,8 +16,8 @@ from django.utils.module_loading import import_string
 
 from . import middleware
 from .broadcast.checks import check_broadcast
+from .conf import load_aio_application, load_aio_application_factory
 from .orm.context import orm_thread_count, transaction_timeout
-from .setting import load_aio_application, load_aio_application_factory
 from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
 from .views.decorators import (

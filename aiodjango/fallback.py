@@ -19,7 +19,7 @@ from .gateway.handler import Gateway
 from .gateway.malformed import client_faults_hushed
 from .mount import StaticUrls
 from .orm.caches import close_thread_caches, forget_caches
-from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
+from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
 
 logger = logging.getLogger("aiodjango")
 

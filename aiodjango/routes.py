@@ -8,7 +8,7 @@ from yarl import URL
 
 from .converters import Matched, Matcher, django_path
 from .gateway.framing import handle_expect
-from .placement import NO_METHODS, IndexEntry, PlacedResource, Resolved
+from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
 from .urlconf.index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
 from .urlconf.language import site_languages

@@ -9,7 +9,7 @@ from aiohttp import web
 from django.apps import apps
 from django.core.handlers.wsgi import WSGIHandler
 
-from .blocked import watch_loop
+from .blocking import watch_loop
 from .broadcast import process as broadcasts
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files

@@ -24,7 +24,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views import View
 
-from aiodjango import blocked, django_view, get_aio_application, get_aio_subapp
+from aiodjango import blocking as blocked
+from aiodjango import django_view, get_aio_application, get_aio_subapp
 from tests import blocking
 from tests.conftest import require
 from tests.environment import ROOT, environment

@@ -10,10 +10,10 @@ from aiohttp import web
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.servers.basehttp import WSGIServer, get_internal_wsgi_application
 
+from aiodjango.conf import load_aio_application, load_aio_application_factory
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway.handler import Gateway
 from aiodjango.runner import DJANGO_LIMITS, AioRunner
-from aiodjango.setting import load_aio_application, load_aio_application_factory
 from aiodjango.subapp import applications, get_aio_application
 
 from .log import AccessLogger, CountingWriter, ProtocolLogger, log_websocket

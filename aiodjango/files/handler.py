@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from aiodjango.gateway.connection import attend
 from aiodjango.gateway.framing import close_if_last, discard_rest, handle_expect, refuse
-from aiodjango.placement import NO_METHODS, IndexEntry, Resolved
+from aiodjango.resources import NO_METHODS, IndexEntry, Resolved
 from aiodjango.runtime.exits import without_exit
 
 from .conditional import accepted_codings

@@ -11,10 +11,10 @@ from aiohttp.abc import AbstractCookieJar
 from django.conf import settings
 from yarl import URL
 
+from aiodjango.conf import load_aio_application_factory
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway.handler import Gateway
 from aiodjango.runner import DJANGO_LIMITS, AioRunner
-from aiodjango.setting import load_aio_application_factory
 from aiodjango.subapp import applications, get_aio_application
 
 from .exchange import Exchanges

@@ -20,7 +20,7 @@ from aiodjango.gateway.environ import (
     scheme_of,
 )
 from aiodjango.middleware import RequestMiddleware
-from aiodjango.placement import PlacedResource
+from aiodjango.resources import PlacedResource
 
 from .match import LiftedMatch
 
