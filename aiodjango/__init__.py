@@ -12,6 +12,7 @@ from .subapp import (
 )
 from .urlconf.patterns import django_view
 from .views.auth import aget_session, aget_user, aio_login_required, aio_permission_required
+from .views.request import django_request
 from .views.watch import watch_user
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "aio_login_required",
     "aio_permission_required",
     "django_context",
+    "django_request",
     "django_view",
     "fallback_middleware",
     "get_aio_application",

@@ -19,7 +19,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.test import close_orm_threads
 from tests.environment import drop_other_variables
 
 drop_other_variables()

@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from aiodjango import run_in_django
 from aiodjango.checks import check_urlconf
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 from tests.lifted import lifted
 
 # Django 6.1 would have the mailer configured in another way, which 5.2 doesn't know.

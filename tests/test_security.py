@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.checks import check_urlconf
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 from aiodjango.views.security import Gate
 from tests.lifted import lifted
 from tests.waiting import DEADLINE

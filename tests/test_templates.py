@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from aiodjango import run_in_django
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 from tests.lifted import lifted
 
 PAGE = "user.html"

@@ -17,7 +17,7 @@ from aiodjango import (
     aio_permission_required,
     watch_user,
 )
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

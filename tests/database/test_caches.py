@@ -11,7 +11,7 @@ from django.urls import path
 
 from aiodjango import django_context, get_aio_application, get_aio_routes, run_in_django
 from aiodjango.orm.caches import close_thread_caches
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.test import close_orm_threads
 from tests.database.caches import Noted
 from tests.waiting import DEADLINE
 

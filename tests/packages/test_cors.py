@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import get_aio_application
 from aiodjango.checks import check_urlconf
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.test import close_orm_threads
 from tests.conftest import require
 from tests.waiting import DEADLINE
 

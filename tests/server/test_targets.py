@@ -10,7 +10,7 @@ from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import get_aio_application, setup
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 
 
 def facts(request):

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
 
 from aiodjango import get_aio_application
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.test import close_orm_threads
 from pytest_aiodjango import AioLiveServer
 from tests.environment import ROOT, environment
 from tests.testing.test_lifecycle import server_threads

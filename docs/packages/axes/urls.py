@@ -3,7 +3,7 @@ from django.contrib.auth import alogin, authenticate
 from django.urls import path
 
 from aiodjango import run_in_django
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 
 
 async def log_in(request):

@@ -4,7 +4,7 @@ from aiohttp import web
 from django.http import JsonResponse
 from django.urls import path, reverse
 
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 
 
 def facts(request):

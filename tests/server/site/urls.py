@@ -9,7 +9,7 @@ from django.http import JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from aiodjango.views.request import django_request
+from aiodjango import django_request
 
 
 def facts(request, body):
