@@ -14,7 +14,7 @@ from django.core.checks.urls import check_url_config, check_url_namespaces_uniqu
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from . import middleware
+from . import conf
 from .broadcast.checks import check_broadcast
 from .conf import load_aio_application, load_aio_application_factory
 from .orm.context import orm_thread_count, transaction_timeout
@@ -35,15 +35,15 @@ from .views.watch import watch_interval
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}
 # Middlewares, and what is derived from them, whose rules hold for coroutine views too.
 COVERED_MIDDLEWARES = (
-    middleware.SESSION,
-    middleware.AUTHENTICATION,
-    middleware.LOGIN_REQUIRED,
-    middleware.SECURITY,
-    middleware.FRAME_OPTIONS,
-    middleware.CSRF,
-    middleware.CSP,
-    middleware.LOCALE,
-    middleware.CORS,
+    conf.SESSION,
+    conf.AUTHENTICATION,
+    conf.LOGIN_REQUIRED,
+    conf.SECURITY,
+    conf.FRAME_OPTIONS,
+    conf.CSRF,
+    conf.CSP,
+    conf.LOCALE,
+    conf.CORS,
 )
 # Middlewares that coroutine views lose nothing by. What is derived from them may do more.
 NOT_MISSED = {
@@ -200,7 +200,7 @@ def _bypassed_middlewares() -> Iterator[CheckMessage]:
     for path in settings.MIDDLEWARE:
         kind = import_string(path)
         if path in NOT_MISSED or any(
-            middleware.is_derived(kind, covered) for covered in COVERED_MIDDLEWARES
+            conf.is_derived(kind, covered) for covered in COVERED_MIDDLEWARES
         ):
             continue
         check = f"{BYPASSED}.{path}"

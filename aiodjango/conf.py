@@ -1,6 +1,7 @@
-"""The settings AIO_APPLICATION and AIO_APPLICATION_FACTORY."""
+"""Settings that aiodjango reads: what is served, and the middlewares that are installed."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -9,6 +10,16 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
 from django.utils.module_loading import import_string
+
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+SECURITY = "django.middleware.security.SecurityMiddleware"
+FRAME_OPTIONS = "django.middleware.clickjacking.XFrameOptionsMiddleware"
+CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+CSP = "django.middleware.csp.ContentSecurityPolicyMiddleware"
+LOCALE = "django.middleware.locale.LocaleMiddleware"
+CORS = "corsheaders.middleware.CorsMiddleware"
 
 
 def load_aio_application() -> web.Application | None:
@@ -85,3 +96,25 @@ def _load(name: str, path: object, *, example: str) -> Any:
         return import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(f"{name} {path!r} could not be loaded: {error}") from error
+
+
+def installed(path: str) -> type[Any] | None:
+    """Return the middleware class in MIDDLEWARE that is the one at `path`, or derived from it."""
+    return _find(path, tuple(settings.MIDDLEWARE))
+
+
+@lru_cache(maxsize=64)
+def _find(path: str, middleware: tuple[str, ...]) -> type[Any] | None:
+    for name in middleware:
+        if is_derived(found := import_string(name), path):
+            return found  # type: ignore[no-any-return]
+    return None
+
+
+def is_derived(kind: Any, path: str) -> bool:
+    """Whether something is the class at a dotted path, or derived from it.
+
+    By name, because a module of Django's may need an app that isn't installed.
+    """
+    classes = kind.__mro__ if isinstance(kind, type) else ()
+    return path in (f"{c.__module__}.{c.__qualname__}" for c in classes)

@@ -20,9 +20,8 @@ from django.views.debug import (
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from aiodjango import run_in_django
+from aiodjango import django_request, run_in_django
 from aiodjango.checks import check_urlconf
-from aiodjango import django_request
 from tests.lifted import lifted
 
 # Django 6.1 would have the mailer configured in another way, which 5.2 doesn't know.

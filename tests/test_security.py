@@ -18,9 +18,8 @@ from django.urls import clear_url_caches, path
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
-from aiodjango import get_aio_application, get_aio_subapp
+from aiodjango import django_request, get_aio_application, get_aio_subapp
 from aiodjango.checks import check_urlconf
-from aiodjango import django_request
 from aiodjango.views.security import Gate
 from tests.lifted import lifted
 from tests.waiting import DEADLINE

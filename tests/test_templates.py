@@ -13,8 +13,7 @@ from django.template import RequestContext, Template, engines, loader
 from django.template.response import TemplateResponse
 from django.urls import path
 
-from aiodjango import run_in_django
-from aiodjango import django_request
+from aiodjango import django_request, run_in_django
 from tests.lifted import lifted
 
 PAGE = "user.html"

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 from django.core.signals import setting_changed
@@ -18,14 +18,21 @@ from .backend import Backend, Message, make_backend
 from .hub import Hub
 
 if TYPE_CHECKING:
-    from aiodjango.test.broadcasts import CapturedBroadcasts
-
     from .publishing import AfterCommit
 
 logger = logging.getLogger("aiodjango.broadcast")
 
 # Seconds that the end of a process, or of an application, may wait for a broker.
 FLUSH_TIMEOUT = 5.0
+
+
+class Capture(Protocol):
+    """What is given to a test in place of being sent."""
+
+    def record(self, message: Message) -> None: ...
+
+    def wait_for(self, step: "AfterCommit") -> None: ...
+
 
 _lock = threading.Lock()
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
@@ -34,7 +41,7 @@ _backend: Backend | None = None
 _has_warned = False
 _closes_in_child = False
 # Those of `aiodjango.test.capture_broadcasts()`: they are given what is not sent then.
-captures: "list[CapturedBroadcasts]" = []
+captures: "list[Capture]" = []
 # What belongs to the process that this one was forked from.
 _left: list[object] = []
 

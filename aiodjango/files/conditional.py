@@ -58,30 +58,6 @@ def _weight(parameters: list[str]) -> float:
     return float(match[1]) if match else 0.0
 
 
-def has_dates(request: web.Request) -> bool:
-    """Whether conditions of a request depend on dates."""
-    headers = request.headers
-    return (
-        hdrs.IF_MODIFIED_SINCE in headers
-        or hdrs.IF_UNMODIFIED_SINCE in headers
-        or hdrs.IF_RANGE in headers
-    )
-
-
-def ignore_unreadable_dates(request: web.Request) -> None:
-    """Have aiohttp's request say None of each condition whose date cannot be read.
-
-    Its properties do so for most invalid dates, but raise OverflowError for a year or an hour of
-    many digits: in the view that asks, or in aiohttp's FileResponse after the view has returned.
-    There is no public way to give one of its properties another value than this cache.
-    """
-    for name in ("if_modified_since", "if_unmodified_since", "if_range"):
-        try:
-            getattr(request, name)
-        except Exception:  # whatever the parser raises: it is no date
-            request._cache[name] = None
-
-
 def status_instead(request: web.Request, version: Version) -> HTTPStatus | None:
     """304 or 412, where a GET or HEAD request wants that rather than the file; otherwise None."""
     if (header := request.headers.get(hdrs.IF_MATCH)) is not None:

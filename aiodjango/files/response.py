@@ -7,10 +7,11 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from aiodjango.gateway.dates import has_dates, ignore_unreadable_dates
 from aiodjango.gateway.memory import UNCOUNTED
 from aiodjango.gateway.response import FileReply, Head, Reply, WholeReply
 
-from .conditional import Version, has_dates, ignore_unreadable_dates, status_instead, wanted_range
+from .conditional import Version, status_instead, wanted_range
 from .folder import FoundFile
 
 Headers = dict[str, str]

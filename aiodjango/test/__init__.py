@@ -1,5 +1,7 @@
 """For the tests of projects: Django's live server and test client, on aiohttp."""
 
+from aiodjango.orm.context import close_orm_threads
+
 from .broadcasts import capture_broadcasts
 from .client import AioClient
 from .liveserver import AioLiveServerTestCase, AioStaticLiveServerTestCase
@@ -11,4 +13,5 @@ __all__ = [
     "AioResponse",
     "AioStaticLiveServerTestCase",
     "capture_broadcasts",
+    "close_orm_threads",
 ]

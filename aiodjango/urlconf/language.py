@@ -9,8 +9,8 @@ from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.http import parse_cookie
 from django.utils import translation
 
+from aiodjango.conf import LOCALE, installed
 from aiodjango.converters import django_path
-from aiodjango.middleware import LOCALE, installed
 
 
 def is_locale_middleware_installed() -> bool:

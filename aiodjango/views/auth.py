@@ -16,9 +16,10 @@ from django.core.exceptions import PermissionDenied
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils.module_loading import import_string
 
+from aiodjango.conf import LOGIN_REQUIRED, installed
 from aiodjango.fallback import FALLBACK
-from aiodjango.middleware import LOGIN_REQUIRED, RequestMiddleware, installed, no_view
 
+from .middleware import RequestMiddleware, no_view
 from .request import django_request, is_handshake
 from .response import to_aiohttp
 

@@ -8,9 +8,10 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
-from aiodjango.middleware import CORS, installed, no_view
+from aiodjango.conf import CORS, installed
 from aiodjango.orm.context import run_in_django
 
+from .middleware import no_view
 from .request import LiftedRequest, bare_django_request
 
 

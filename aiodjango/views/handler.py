@@ -14,8 +14,8 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import translation
 
 from aiodjango.fallback import FALLBACK
-from aiodjango.files.conditional import has_dates, ignore_unreadable_dates
 from aiodjango.gateway.body import BODY_TIMEOUT, BodyWatch
+from aiodjango.gateway.dates import has_dates, ignore_unreadable_dates
 from aiodjango.gateway.decoding import DecodedBody, bound_decoded
 from aiodjango.gateway.framing import close_if_last, discard_rest
 from aiodjango.open_connections import note_open

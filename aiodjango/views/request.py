@@ -19,10 +19,10 @@ from aiodjango.gateway.environ import (
     http_schemes,
     scheme_of,
 )
-from aiodjango.middleware import RequestMiddleware
 from aiodjango.resources import PlacedResource
 
 from .match import LiftedMatch
+from .middleware import RequestMiddleware
 
 
 class LiftedRequest(WSGIRequest):

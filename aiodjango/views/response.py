@@ -11,9 +11,9 @@ from django.http.response import HttpResponseBase
 
 from aiodjango.gateway.call import make_head
 from aiodjango.gateway.connection import sending_ended
-from aiodjango.middleware import RequestMiddleware
 from aiodjango.orm.context import run_in_django
 
+from .middleware import RequestMiddleware
 from .request import LiftedRequest, known_django_request
 
 

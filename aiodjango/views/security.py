@@ -16,12 +16,13 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.http import is_same_domain
 
+from aiodjango.conf import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed
 from aiodjango.gateway.environ import TrustedProxies
-from aiodjango.middleware import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed, no_view
 from aiodjango.runtime.exits import without_exit
 
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
+from .middleware import no_view
 from .request import django_request, is_handshake, is_secure, trusted_proxies
 from .response import process_response
 

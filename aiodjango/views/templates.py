@@ -40,8 +40,8 @@ def _refusing(function: Callable[..., Any]) -> Callable[..., Any]:
         if any(isinstance(value, web.BaseRequest) for value in (*args, *kwargs.values())):
             raise TypeError(
                 "A template was given aiohttp's request, which has no user, session or CSRF token. "
-                "Write render(django_request(request), ...), with aiodjango.django_request; where the "
-                "template shows the user, await aget_user(request) before, or render in "
+                "Write render(django_request(request), ...), with aiodjango.django_request; where "
+                "the template shows the user, await aget_user(request) before, or render in "
                 "run_in_django()."
             )
         return function(*args, **kwargs)

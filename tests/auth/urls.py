@@ -15,9 +15,9 @@ from aiodjango import (
     aget_user,
     aio_login_required,
     aio_permission_required,
+    django_request,
     watch_user,
 )
-from aiodjango import django_request
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

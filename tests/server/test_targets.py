@@ -9,8 +9,7 @@ from django.middleware.security import SecurityMiddleware
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from aiodjango import get_aio_application, setup
-from aiodjango import django_request
+from aiodjango import django_request, get_aio_application, setup
 
 
 def facts(request):

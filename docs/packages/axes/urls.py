@@ -2,8 +2,7 @@ from aiohttp import web
 from django.contrib.auth import alogin, authenticate
 from django.urls import path
 
-from aiodjango import run_in_django
-from aiodjango import django_request
+from aiodjango import django_request, run_in_django
 
 
 async def log_in(request):

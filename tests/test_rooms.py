@@ -1,0 +1,116 @@
+"""The rooms of the package, and who may import whom: CONTRIBUTING.md shows them."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import aiodjango
+
+PACKAGE = Path(aiodjango.__file__).parent
+
+# A module or a folder at the top of the package, and what else of the package it imports.
+IMPORTS = {
+    "runtime": "",
+    "conf": "",
+    "converters": "",
+    "resources": "",
+    "mount": "",
+    "gateway": "runtime",
+    "orm": "runtime",
+    "urlconf": "converters conf",
+    "middleware": "urlconf",
+    "blocking": "gateway urlconf",
+    "broadcast": "",
+    "open_connections": "broadcast",
+    "fallback": "gateway orm resources mount",
+    "files": "gateway resources runtime",
+    "views": (
+        "fallback gateway urlconf orm open_connections broadcast converters resources conf runtime"
+    ),
+    "routes": "views gateway urlconf converters resources runtime",
+    "checks": "views urlconf orm broadcast conf",
+    "apps": "checks views",
+    "subapp": "routes views fallback files urlconf orm broadcast blocking open_connections",
+    "runner": "gateway open_connections",
+    "worker": "runner",
+    "dev": "subapp runner fallback gateway conf",
+    "test": "subapp runner fallback gateway views orm broadcast conf runtime",
+    "management": "aiodjango dev subapp broadcast urlconf",
+    "aiodjango": "subapp runner fallback views urlconf orm",
+}
+# As a chain of imports from room to room.
+MAX_FLOORS = 8
+# What the gateway is without.
+NOT_FOR_THE_GATEWAY = {"django", "yarl"}
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
+        yield path, [*folders, name]
+
+
+def room(parts):
+    return parts[0] if parts and parts[0] != "__init__" else "aiodjango"
+
+
+def imported(path, parts):
+    """The names of the modules that a module imports anywhere, ours as lists of parts."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")
+        elif isinstance(node, ast.ImportFrom):
+            above = ["aiodjango", *parts[: len(parts) - node.level]] if node.level else []
+            module = [*above, *(node.module or "").split(".")] if node.module else above
+            for alias in node.names:
+                yield [*module, alias.name]
+
+
+def is_module(parts):
+    path = PACKAGE.joinpath(*parts)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def rooms_imported(path, parts):
+    for name in imported(path, parts):
+        if name[0] == "aiodjango":
+            inner = name[1:]
+            yield room(inner[:1] if is_module(inner[:1]) else [])
+
+
+@cache
+def imports_of_rooms():
+    found = {}
+    for path, parts in modules():
+        here = room(parts)
+        found.setdefault(here, set()).update(set(rooms_imported(path, parts)) - {here})
+    return found
+
+
+def test_every_room_is_known():
+    assert imports_of_rooms().keys() == IMPORTS.keys()
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_a_room_imports_what_the_table_says(name):
+    assert imports_of_rooms()[name] == set(IMPORTS[name].split())
+
+
+def test_imports_go_down():
+    @cache
+    def floor(name):
+        return 1 + max(map(floor, imports_of_rooms()[name]), default=0)
+
+    # A cycle would be a RecursionError.
+    assert max(floor(name) for name in IMPORTS if name not in ("aiodjango", "management")) <= (
+        MAX_FLOORS
+    )
+
+
+def test_the_gateway_knows_nothing_of_django():
+    for path, parts in modules():
+        if room(parts) == "gateway":
+            assert not NOT_FOR_THE_GATEWAY & {name[0] for name in imported(path, parts)}, path
