@@ -1,4 +1,4 @@
-"""Files below a folder, by the names that clients ask for. Knows neither Django nor aiohttp."""
+"""Files in a folder, by the paths that clients request. Independent of Django and aiohttp."""
 
 import errno
 import io
@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 logger = logging.getLogger("aiodjango")
 
-# Content codings and the files that have them, the better first.
+# Content codings and the endings of their files, the most effective first.
 SIBLINGS = {"br": ".br", "gzip": ".gz"}
-# What it means that no such file is there; any other error is the server's.
+# The errors that mean that there is no such file; any other is the server's fault.
 MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 class FoundFile(NamedTuple):
     """A regular file, open for reading.
 
-    coding: None for the file itself, or the content coding of the sibling that was chosen.
-    has_siblings: whether another client might have been given another one.
+    coding: the content coding of the sibling that was chosen, None for the file itself.
+    has_siblings: whether the file exists in other content codings too.
     """
 
     file: io.FileIO
@@ -31,12 +31,12 @@ class FoundFile(NamedTuple):
 
 
 class Folder:
-    """A folder whose files may be read by anybody, and nothing outside of it.
+    """A folder whose regular files are public; nothing outside it is.
 
-    It need not be there yet, and may be replaced by another one (as a link to a release is).
+    It may be created or replaced later, as a link to the current release is.
 
-    has_siblings: whether a file's name and ".br" or ".gz" is the name of that file, compressed.
-    linked: returns other folders, to which links in this one may lead; asked when there is one.
+    has_siblings: whether the name of a file plus ".br" or ".gz" is the same file, compressed.
+    linked: returns other folders that links may point to; called at the first link.
     """
 
     def __init__(
@@ -51,9 +51,12 @@ class Folder:
         self._linked = linked
 
     def open(self, parts: Sequence[str], codings: Sequence[str] = ()) -> FoundFile | None:
-        """Open the file with these parts of a path, or return None where there is no such file.
+        """Open a file, or return None where there is no such file.
 
-        codings: those that the client takes rather than the file itself, the best first.
+        parts: of its path, relative to the folder.
+        codings: those that the client prefers to the file itself, the best first.
+
+        Raises OSError for any other failure.
         """
         if not all(map(_is_name, parts)):
             return None
@@ -72,23 +75,25 @@ class Folder:
             raise
 
     def _find(self, parts: Sequence[str]) -> str | None:
-        """The path of a regular file. Raises FileNotFoundError where there is nothing."""
-        # Step by step: that is much less work than to resolve the whole path, and links are rare.
+        """Return the path of a regular file, None if it is not served. Raises OSError."""
+        # Step by step, as links are rare: resolving the whole path takes much longer.
         path, mode, has_link = self.root, 0, False
         for part in parts:
             path = f"{path}{os.sep}{part}"
             mode = os.lstat(path).st_mode
             has_link |= stat.S_ISLNK(mode)
         if has_link:
-            if not self._may_lead_to(os.path.realpath(path)):
+            if not self._is_allowed(os.path.realpath(path)):
                 return None
             mode = os.stat(path).st_mode
         return path if stat.S_ISREG(mode) else None
 
-    def _may_lead_to(self, path: str) -> bool:
+    def _is_allowed(self, path: str) -> bool:
         if path.startswith((_real_folder(self.root), *self._linked_folders)):
             return True
-        logger.warning("%s is not served: a link leads there, out of %s", path, self.root)
+        logger.warning(
+            "%s is not served: a link in %s points to it, outside of that folder", path, self.root
+        )
         return False
 
     @cached_property
@@ -101,13 +106,13 @@ def _real_folder(root: str) -> str:
 
 
 def _is_name(part: str) -> bool:
-    """Whether a part of a path is the name of something in the folder before it."""
-    # A backslash, because on Windows it separates; a NUL no system takes.
+    """Whether part of a path names an entry of its folder."""
+    # A backslash is a separator on Windows; no system allows NUL.
     return part not in ("", ".", "..") and not any(char in part for char in "/\\\0")
 
 
 def _siblings(path: str) -> list[str]:
-    """The codings in which a file is there as well. A link doesn't count: it may lead anywhere."""
+    """Return the codings in which a file also exists, links excluded."""
     found = []
     for coding, ending in SIBLINGS.items():
         try:

@@ -1,4 +1,4 @@
-"""Static and media files from the event loop."""
+"""Static and media files, served from the event loop."""
 
 import asyncio
 import logging
@@ -19,19 +19,18 @@ from aiodjango.gateway.framing import close_if_last, discard_rest, handle_expect
 from aiodjango.resources import NO_METHODS, IndexEntry, Resolved
 from aiodjango.runtime.exits import without_exit
 
-from .conditional import accepted_codings
 from .folder import SIBLINGS, Folder
 from .mediatypes import is_passive, is_script, media_type, with_charset
-from .response import Headers, respond
+from .response import Headers, accepted_codings, respond
 
 logger = logging.getLogger("aiodjango")
 
-# For a file whose name has the hash of its content: a year, and no question in between.
+# For a file with the hash of its content in its name: a year, without revalidation.
 IMMUTABLE = "public, max-age=31536000, immutable"
-# For any other file, in seconds: a page and those after it, but a changed file is soon seen.
+# For any other file, in seconds: long enough for a few pages, short enough for changes.
 MAX_AGE = 60
 CODINGS = tuple(SIBLINGS)
-# Should a browser show it all the same: no script, no form, no access to the site's cookies.
+# If a browser shows it anyway: no scripts, no forms, no access to the site's cookies.
 INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
@@ -43,16 +42,16 @@ def add_files(app: web.Application, *, static: bool, media: bool) -> None:
     if static:
         static_root = _root("STATIC_ROOT", "include_static")
         app.router.register_resource(StaticFiles(_path("STATIC_URL"), static_root))
-        app.on_startup.append(_look_for_static_root)
+        app.on_startup.append(_check_static_root)
     if media:
         media_root = _root("MEDIA_ROOT", "include_media")
         app.router.register_resource(MediaFiles(_path("MEDIA_URL"), media_root))
 
 
-async def _look_for_static_root(app: web.Application) -> None:
+async def _check_static_root(app: web.Application) -> None:
     if not os.path.isdir(settings.STATIC_ROOT):  # noqa: ASYNC240 - nothing is served yet
         logger.warning(
-            "STATIC_ROOT = %r is not a folder, so there are no static files to serve: "
+            "No static files are served, because STATIC_ROOT = %r is not a folder: "
             "run `manage.py collectstatic`.",
             str(settings.STATIC_ROOT),
         )
@@ -61,30 +60,30 @@ async def _look_for_static_root(app: web.Application) -> None:
 def _root(name: str, option: str) -> str | os.PathLike[str]:
     root: str | os.PathLike[str] | None = getattr(settings, name)
     if not root:
-        raise ImproperlyConfigured(f"{option} needs a folder in {name}, which is {root!r}.")
+        raise ImproperlyConfigured(f"{option} requires {name} to name a folder, not {root!r}.")
     return root
 
 
 def _path(name: str) -> str:
-    """The path of a URL in the settings, as a request has it where Django is at the root."""
+    """Return the path of a URL setting, as in a request to a site at the root."""
     url = getattr(settings, name)
-    # A host in it is that of a CDN, which fetches the files here.
+    # Its host may be a CDN, which fetches the files here.
     path = unquote(urlsplit(url or "").path)
-    # A proxy, or a mount, takes this away before Django sees a request.
+    # A proxy or a mount removes this before Django receives a request.
     script_name = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
     if script_name and path.startswith(f"{script_name}/"):
         path = path.removeprefix(script_name)
     if not path.strip("/"):
         raise ImproperlyConfigured(
-            f"Files can't be served at {name} = {url!r}: it has to name a path."
+            f"{name} = {url!r} is invalid for serving files: it must contain a path."
         )
     return "/" + path.strip("/")
 
 
 class Files(IndexEntry):
-    """The files of a folder at a URL of Django's settings.
+    """The files of a folder, at the path of a URL setting.
 
-    A mount moves them along with the site, unless the setting names the mounted path itself.
+    Under a mount they move with the site, unless the setting contains the mount already.
     """
 
     def __init__(self, path: str, folder: Folder) -> None:
@@ -135,7 +134,7 @@ class Files(IndexEntry):
         return response
 
     def _respond(self, request: web.Request) -> web.StreamResponse | None:
-        # aiohttp leaves these two encoded. A name can have the one in it, but not the other.
+        # aiohttp leaves these two encoded. A name may contain "%", but never "/".
         name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
         headers = self._headers(name)
         found = self._folder.open(name.split("/"), accepted_codings(request, CODINGS))
@@ -143,11 +142,11 @@ class Files(IndexEntry):
 
     @abstractmethod
     def _headers(self, name: str) -> Headers:
-        """The headers of a response with the file of that name."""
+        """Return the headers of a response with a file."""
 
 
 class StaticFiles(Files):
-    """STATIC_ROOT, as `collectstatic` fills it, and others may compress it."""
+    """STATIC_ROOT as `collectstatic` fills it, with compressed siblings where they exist."""
 
     def __init__(self, path: str, root: str | os.PathLike[str]) -> None:
         super().__init__(path, Folder(root, has_siblings=True, linked=lambda: self._sources))
@@ -156,14 +155,14 @@ class StaticFiles(Files):
         return {
             hdrs.CONTENT_TYPE: with_charset(media_type(name)),
             hdrs.CACHE_CONTROL: IMMUTABLE if name in self._hashed_names else self._max_age,
-            # A font that a page of another origin uses must have it: behind a CDN that is any page.
+            # Required for fonts on pages of another origin: behind a CDN, on all pages.
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
             hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff",
         }
 
     @cached_property
     def _hashed_names(self) -> frozenset[str]:
-        """The names that have the hash of the file's content in them, by the manifest."""
+        """The names with the hash of the file's content, from the manifest."""
         if not apps.is_installed("django.contrib.staticfiles"):
             return frozenset()
         from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
@@ -171,13 +170,13 @@ class StaticFiles(Files):
         storage: Any = staticfiles_storage
         if not isinstance(storage, ManifestFilesMixin):
             return frozenset()
-        # A storage may leave a file its name.
+        # A storage may keep the name of a file.
         names = storage.hashed_files.items()
         return frozenset(hashed for name, hashed in names if hashed != name)
 
     @cached_property
     def _sources(self) -> set[str]:
-        """The folders that `collectstatic --link` leads to."""
+        """The folders that the links of `collectstatic --link` point to."""
         if not apps.is_installed("django.contrib.staticfiles"):
             return set()
         from django.contrib.staticfiles.finders import get_finders
@@ -187,16 +186,16 @@ class StaticFiles(Files):
 
 
 class MediaFiles(Files):
-    """MEDIA_ROOT: what anybody may have put there, which must do nothing in the site's name."""
+    """MEDIA_ROOT: uploaded files, which must not run as part of the site."""
 
     def __init__(self, path: str, root: str | os.PathLike[str]) -> None:
-        # No siblings: "logo.png.br" may be somebody else's than "logo.png".
+        # No siblings: "logo.png" and "logo.png.br" may be uploads of different users.
         super().__init__(path, Folder(root))
 
     def _headers(self, name: str) -> Headers:
         kind = media_type(name)
         headers: Headers = {
-            # Together with nosniff, a page can't run it either.
+            # With nosniff, no page can run it as a script.
             hdrs.CONTENT_TYPE: with_charset("text/plain" if is_script(kind) else kind),
             hdrs.CACHE_CONTROL: self._max_age,
             hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff",

@@ -3,7 +3,7 @@
 import mimetypes
 import posixpath
 
-# What browsers insist on, or what systems and versions of Python disagree about.
+# Types that browsers require, or that differ between systems and versions of Python.
 WEB_TYPES = {
     ".avif": "image/avif",
     ".css": "text/css",
@@ -22,9 +22,9 @@ WEB_TYPES = {
     ".webp": "image/webp",
     ".woff": "font/woff",
     ".woff2": "font/woff2",
-    ".xml": "application/xml",  # as text/xml its own declaration of the encoding would not count
+    ".xml": "application/xml",  # text/xml would override the encoding that it declares
 }
-# Files that are compressed themselves, which is no content coding of the response.
+# Compressed files: the coding is part of the type, not a content coding of the response.
 COMPRESSED_TYPES = {
     "br": "application/x-brotli",
     "bzip2": "application/x-bzip2",
@@ -33,18 +33,18 @@ COMPRESSED_TYPES = {
     "xz": "application/x-xz",
 }
 UNKNOWN = "application/octet-stream"
-# What browsers show without running anything in it: these, images but SVG, sounds, films and fonts.
+# Types that browsers show without running code: these, images except SVG, audio, video, fonts.
 PASSIVE_TYPES = {"application/json", "application/pdf", "text/csv", "text/markdown", "text/plain"}
 PASSIVE_KINDS = ("audio/", "font/", "image/", "video/")
 
 
 def media_type(name: str) -> str:
-    """The media type of a file.
+    """Return the media type of a file.
 
-    The web's own types are the same on every system; the rest is up to Python's `mimetypes`, with
-    what the system and the project have added there.
+    The types of the web are the same on all systems; others are those of Python's `mimetypes`,
+    which the system and the project can extend.
     """
-    # The last ending says enough, and what stands before it might pass for a URL's scheme.
+    # The last ending alone: `mimetypes` might take the beginning of a name for a URL's scheme.
     ending = posixpath.splitext(name)[1].lower()
     if (known := WEB_TYPES.get(ending)) is not None:
         return known
@@ -67,5 +67,5 @@ def is_passive(kind: str) -> bool:
 
 
 def with_charset(kind: str) -> str:
-    """The Content-Type for a media type: text is taken for UTF-8."""
+    """Return the Content-Type for a media type; text is declared as UTF-8."""
     return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind

@@ -109,9 +109,8 @@ async def test_links(client, roots, folder, caplog):
         answer = await client.request("GET", f"/{folder}/{name}")
         assert (answer.status, "secret" in answer.text) == (status, False), name
     assert [record.getMessage() for record in caplog.records if record.name == "aiodjango"] == [
-        f"{roots}/secret.txt is not served: a link leads there, out of {root}",
-        f"{roots}/secret.txt is not served: a link leads there, out of {root}",
-        f"{roots}/{folder}-other/a.txt is not served: a link leads there, out of {root}",
+        f"{path} is not served: a link in {root} points to it, outside of that folder"
+        for path in [f"{roots}/secret.txt"] * 2 + [f"{roots}/{folder}-other/a.txt"]
     ]
 
 

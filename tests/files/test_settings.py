@@ -91,12 +91,18 @@ async def test_other_characters_in_a_url(settings, connect):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ({"STATIC_ROOT": None}, "include_static needs a folder in STATIC_ROOT, which is None"),
-        ({"MEDIA_ROOT": ""}, "include_media needs a folder in MEDIA_ROOT, which is ''"),
-        ({"STATIC_URL": None}, "can't be served at STATIC_URL = None"),
-        ({"STATIC_URL": "https://cdn.example/"}, "cdn.example/': it has to name a path"),
-        ({"STATIC_URL": "https://cdn.example"}, "it has to name a path"),
-        ({"MEDIA_URL": "/"}, "can't be served at MEDIA_URL = '/': it has to name a path"),
+        ({"STATIC_ROOT": None}, "include_static requires STATIC_ROOT to name a folder, not None"),
+        ({"MEDIA_ROOT": ""}, "include_media requires MEDIA_ROOT to name a folder, not ''"),
+        ({"STATIC_URL": None}, "STATIC_URL = None is invalid for serving files"),
+        (
+            {"STATIC_URL": "https://cdn.example/"},
+            "cdn.example/' is invalid for serving files: it must contain a path",
+        ),
+        ({"STATIC_URL": "https://cdn.example"}, "it must contain a path"),
+        (
+            {"MEDIA_URL": "/"},
+            "MEDIA_URL = '/' is invalid for serving files: it must contain a path",
+        ),
     ],
 )
 def test_settings_that_name_no_files(roots, settings, names, message):

@@ -242,8 +242,8 @@ class TestWhileRunning:
         client = await connect()
         (message,) = [r.getMessage() for r in caplog.records if r.name == "aiodjango"]
         assert message == (
-            f"STATIC_ROOT = '{roots}/later' is not a folder, so there are no static files to "
-            "serve: run `manage.py collectstatic`."
+            f"No static files are served, because STATIC_ROOT = '{roots}/later' is not a folder: "
+            "run `manage.py collectstatic`."
         )
         (roots / "static").rename(roots / "later")
         assert (await client.request("GET", "/static/a.txt")).status == 200
