@@ -16,8 +16,13 @@ from django.utils.module_loading import import_string
 
 from . import conf
 from .broadcast.checks import check_broadcast
-from .conf import load_aio_application, load_aio_application_factory
-from .orm.context import orm_thread_count, transaction_timeout
+from .conf import (
+    load_aio_application,
+    load_aio_application_factory,
+    orm_thread_count,
+    transaction_timeout,
+    watch_interval,
+)
 from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
 from .views.decorators import (
@@ -29,7 +34,6 @@ from .views.decorators import (
     django_decorators,
 )
 from .views.handler import check_arguments
-from .views.watch import watch_interval
 
 # Django's decorators that hold for coroutine views too.
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}

@@ -1,8 +1,9 @@
-"""Settings that aiodjango reads: what is served, and the middlewares that are installed."""
+"""The settings that aiodjango reads, and the middlewares that are installed."""
 
 from collections.abc import Callable
 from functools import lru_cache
 from inspect import iscoroutinefunction
+from math import inf
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,51 @@ CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 CSP = "django.middleware.csp.ContentSecurityPolicyMiddleware"
 LOCALE = "django.middleware.locale.LocaleMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
+
+
+def orm_thread_count() -> int:
+    """Return the setting AIO_ORM_THREADS. Raises ImproperlyConfigured where it is invalid."""
+    count = getattr(settings, "AIO_ORM_THREADS", 8)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ImproperlyConfigured(
+            f"AIO_ORM_THREADS must be a whole number of at least 1, not {count!r}: how many "
+            "threads, with a database connection each, run the ORM for coroutine views."
+        )
+    return count
+
+
+def transaction_timeout() -> float:
+    """Return the setting AIO_TRANSACTION_TIMEOUT. Raises ImproperlyConfigured where it is invalid.
+
+    In seconds.
+    """
+    return _seconds(
+        "AIO_TRANSACTION_TIMEOUT",
+        getattr(settings, "AIO_TRANSACTION_TIMEOUT", 10),
+        "how long a WebSocket or a background task may keep a transaction open, or a database "
+        "session that it has changed, without a database call",
+    )
+
+
+def watch_interval() -> float:
+    """Return the setting AIO_WATCH_INTERVAL. Raises ImproperlyConfigured where it is invalid.
+
+    In seconds.
+    """
+    return _seconds(
+        "AIO_WATCH_INTERVAL",
+        getattr(settings, "AIO_WATCH_INTERVAL", 30.0),
+        "how often the logins of the WebSockets under watch_user() are checked",
+    )
+
+
+def _seconds(name: str, value: Any, meaning: str) -> float:
+    """Return the value of a setting that is a number of seconds, if it is valid."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise ImproperlyConfigured(
+            f"{name} must be a number of seconds greater than 0, not {value!r}: {meaning}."
+        )
+    return value
 
 
 def load_aio_application() -> web.Application | None:

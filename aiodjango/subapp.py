@@ -11,17 +11,17 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from .blocking import watch_loop
 from .broadcast import process as broadcasts
+from .conf import orm_thread_count, transaction_timeout, watch_interval
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
 from .open_connections import close_open_connections
 from .orm.caches import share_caches
-from .orm.context import orm_thread_count, transaction_timeout
 from .orm.forks import prepare_for_forks
 from .routes import LiftedResource, RouteTable
 from .urlconf.patterns import read_urlconf
 from .views.decorators import check_decorated_class
 from .views.templates import guard_templates
-from .views.watch import connect_signals, watch_interval
+from .views.watch import connect_signals
 
 
 def get_aio_application(

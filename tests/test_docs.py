@@ -15,10 +15,14 @@ import aiodjango.test
 import pytest_aiodjango
 from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
-from aiodjango.conf import load_aio_application, load_aio_application_factory
+from aiodjango.conf import (
+    load_aio_application,
+    load_aio_application_factory,
+    orm_thread_count,
+    transaction_timeout,
+    watch_interval,
+)
 from aiodjango.gateway.handler import Gateway
-from aiodjango.orm.context import orm_thread_count, transaction_timeout
-from aiodjango.views.watch import watch_interval
 
 UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 ROOT = Path(__file__).parents[1]

@@ -12,16 +12,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
-from math import inf
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 from asgiref.sync import _restore_context as restore_context
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
+from aiodjango.conf import orm_thread_count, transaction_timeout
 from aiodjango.runtime.exits import exit_as_error, is_cancellation, without_exit
 
 from .threads import OrmThreads
@@ -30,36 +28,7 @@ from .work import Work
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_THREADS = 8
-DEFAULT_TRANSACTION_TIMEOUT = 10  # seconds
-
 _work: contextvars.ContextVar[Work] = contextvars.ContextVar("aiodjango.orm.work")
-
-
-def orm_thread_count() -> int:
-    """Return the setting AIO_ORM_THREADS. Raises ImproperlyConfigured for what can't be."""
-    count = getattr(settings, "AIO_ORM_THREADS", DEFAULT_THREADS)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ImproperlyConfigured(
-            f"AIO_ORM_THREADS must be a whole number of at least 1, not {count!r}: it's how many "
-            "threads, with a database connection each, run the ORM for coroutine views."
-        )
-    return count
-
-
-def transaction_timeout() -> float:
-    """Return the setting AIO_TRANSACTION_TIMEOUT, in seconds.
-
-    Raises ImproperlyConfigured where it is invalid.
-    """
-    timeout = getattr(settings, "AIO_TRANSACTION_TIMEOUT", DEFAULT_TRANSACTION_TIMEOUT)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < inf:
-        raise ImproperlyConfigured(
-            "AIO_TRANSACTION_TIMEOUT must be a number of seconds greater than 0, not "
-            f"{timeout!r}: how long a WebSocket or a background task may keep a transaction open, "
-            "or a database session that it has changed, without a database call."
-        )
-    return timeout
 
 
 async def run_in_django(func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -23,9 +23,9 @@ from aiodjango.broadcast.process import reaches_others
 
 from .logins import Identity, hash_of_session, is_in_cookie
 from .request import django_request
-from .watches import CHANNEL, LOGIN_ENDED, Watch, Watches, watch_interval
+from .watches import CHANNEL, LOGIN_ENDED, Watch, Watches
 
-__all__ = ["LOGIN_ENDED", "Watches", "watch_interval", "watch_user"]
+__all__ = ["LOGIN_ENDED", "Watches", "watch_user"]
 
 _starting: set[asyncio.Task[None]] = set()
 

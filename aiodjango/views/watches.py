@@ -10,12 +10,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import WSCloseCode, web
-from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
 
 from aiodjango.broadcast import subscribe
 from aiodjango.broadcast.process import reaches_others
+from aiodjango.conf import watch_interval
 from aiodjango.orm.context import django_context
 from aiodjango.runtime.exits import is_cancellation
 
@@ -37,17 +36,6 @@ RETRY = 1 / 8
 # A check may take as long as the interval, and a login may be unknown for twice as long before its
 # WebSocket is closed. This counts instead of a shorter interval, in seconds.
 SHORTEST_LIMIT = 10.0
-
-
-def watch_interval() -> float:
-    """Return the setting AIO_WATCH_INTERVAL, in seconds."""
-    interval = getattr(settings, "AIO_WATCH_INTERVAL", 30.0)
-    if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
-        raise ImproperlyConfigured(
-            f"AIO_WATCH_INTERVAL must be a number of seconds greater than 0, not {interval!r}: how "
-            "often the logins of the WebSockets under watch_user() are checked."
-        )
-    return interval
 
 
 class Watch:

@@ -209,19 +209,23 @@ def test_an_aio_application_that_is_none(settings, value, text):
     assert text in message.msg
 
 
+WHOLE, SECONDS = "a whole number of at least 1", "a number of seconds greater than 0"
+NO_NUMBERS = [0, -1, "8", True, None, float("nan"), float("inf")]
+
+
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    ("name", "rule", "value"),
     [
-        ("AIO_ORM_THREADS", "must be a whole number of at least 1, not 0"),
-        ("AIO_TRANSACTION_TIMEOUT", "must be a number of seconds greater than 0, not 0"),
-        ("AIO_WATCH_INTERVAL", "must be a number of seconds greater than 0, not 0"),
+        *(("AIO_ORM_THREADS", WHOLE, value) for value in [*NO_NUMBERS, 2.5]),
+        *(("AIO_TRANSACTION_TIMEOUT", SECONDS, value) for value in NO_NUMBERS),
+        *(("AIO_WATCH_INTERVAL", SECONDS, value) for value in NO_NUMBERS),
     ],
 )
-def test_a_number_that_cannot_be(settings, name, rule):
-    setattr(settings, name, 0)
+def test_an_invalid_number(settings, name, rule, value):
+    setattr(settings, name, value)
     (message,) = check_settings()
     assert message.id == "aiodjango.E005"
-    assert f"{name} {rule}" in message.msg
+    assert f"{name} must be {rule}, not {value!r}: " in message.msg
 
 
 def test_they_run_with_manage_py_check(urlconf):
