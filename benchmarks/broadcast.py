@@ -40,8 +40,8 @@ from benchmarks.measures import CPU, KIB, MESSAGES, P50, P99, Column, Figures, S
 from benchmarks.peers import OURS, Setting
 from benchmarks.rows import Goal, Limit
 from benchmarks.table import Result, block
-from tests.example.hosts import running_redis
-from tests.postgres import missing_part, running_cluster
+from tests.support.postgres import missing_part, running_cluster
+from tests.system.example.hosts import running_redis
 
 ROUNDS, QUICK_ROUNDS = 7, 2
 RATE = 1_000  # messages a second across two processes

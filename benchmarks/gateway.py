@@ -24,8 +24,8 @@ from benchmarks.measures import LARGE, MIB, Figures, Work
 from benchmarks.peers import OURS, PEERS, Peer, Setting, running
 from benchmarks.rows import ON_POSTGRES, ON_REDIS, ROWS, Row
 from benchmarks.table import Result, block, summary
-from tests.example.hosts import running_redis
-from tests.postgres import missing_part, running_cluster
+from tests.support.postgres import missing_part, running_cluster
+from tests.system.example.hosts import running_redis
 
 ROUNDS, QUICK_ROUNDS = 5, 2
 FILES = 1, 10, LARGE  # MiB

@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.harness import CLIENT_CORE, Server, check_machine, end_properly, running_module
 from benchmarks.pairs import HEADER, Comparison, Side, compare
-from tests.postgres import missing_part, running_cluster
+from tests.support.postgres import missing_part, running_cluster
 
 COMPARISONS = {
     "aget": Comparison(

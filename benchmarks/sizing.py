@@ -27,7 +27,7 @@ from benchmarks.harness import (
     running_module,
 )
 from benchmarks.sockets import open_all
-from tests.postgres import Cluster, missing_part, running_cluster
+from tests.support.postgres import Cluster, missing_part, running_cluster
 
 THREADS = 32  # of each kind; more than the defaults, as a thread weighs little
 SOCKETS = 2000

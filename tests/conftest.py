@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 
 from aiodjango.test import close_orm_threads
-from tests.environment import drop_other_variables
+from tests.support.environment import drop_other_variables
 
 drop_other_variables()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,10 +38,13 @@ THOROUGH = bool(os.environ.get("CI")) and not os.environ.get("FEW_CASES")
 QUICK = bool(os.environ.get("QUICK"))
 # Folders and files of tests of whole sites, and what takes more than some seconds.
 NOT_QUICK = (
-    "broadcast", "database", "deploy", "django_suites", "docs", "example", "packages", "runserver",
-    "server",
-    "gateway/test_fuzz.py", "gateway/test_parser_in_python.py", "routing/test_differential.py",
-    "test_hostile_clients.py", "test_packaging.py", "testing/test_examples.py",
+    "broadcast", "dev/test_accesslog.py", "dev/test_application.py", "dev/test_blocked.py",
+    "dev/test_ending.py", "dev/test_options.py", "dev/test_reload.py", "dev/test_serving.py",
+    "gateway/test_fuzz.py", "gateway/test_parser_in_python.py", "orm",
+    "routes/test_differential.py", "runner/test_bodies.py", "runner/test_responses.py",
+    "runner/test_runner.py", "runner/test_targets.py", "runner/test_worker.py",
+    "system/deploy", "system/django_suites", "system/docs", "system/example", "system/packages",
+    "system/test_hostile_clients.py", "system/test_packaging.py", "test/test_examples.py",
 )  # fmt: skip
 # How a Debian machine gets a missing part, where the package's name is not the program's.
 DEBIAN = {"nginx": "nginx-light", "PostgreSQL": "postgresql", "setpriv": "util-linux"}

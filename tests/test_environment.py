@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from tests.environment import ROOT, environment
+from tests.support.environment import ROOT, environment
 
 TEST = """
 import os
-from tests.environment import installer_environment
+from tests.support.environment import installer_environment
 
 def test_it():
     names = {name for name in os.environ if not name.startswith(("PYTEST_", "COVERAGE_"))}

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from tests.environment import ROOT
+from tests.support.environment import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -6,8 +6,8 @@ import pytest
 from django.db import connections
 
 from tests.conftest import require
-from tests.example.hosts import Redis, running_redis
-from tests.postgres import Cluster, postgres
+from tests.support.postgres import Cluster, postgres
+from tests.system.example.hosts import Redis, running_redis
 
 __all__ = ["postgres"]
 

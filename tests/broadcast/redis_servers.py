@@ -12,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.conftest import require
-from tests.environment import environment
 from tests.gateway.test_files import tls_contexts
-from tests.waiting import DEADLINE, wait_until
+from tests.support.environment import environment
+from tests.support.waiting import DEADLINE, wait_until
 
 
 class Node:

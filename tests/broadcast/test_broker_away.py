@@ -9,8 +9,8 @@ import pytest
 
 from aiodjango.broadcast import apublish, process, subscribe
 from aiodjango.broadcast import outbox as outboxes
-from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 from .conftest import with_backends
 from .test_delivery import hub, take

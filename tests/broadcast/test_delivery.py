@@ -12,7 +12,7 @@ from django.urls import path
 from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.broadcast import apublish, publish, subscribe
 from aiodjango.broadcast import subscription as subscriptions
-from tests.waiting import DEADLINE, until
+from tests.support.waiting import DEADLINE, until
 
 from .conftest import with_backends
 

@@ -17,7 +17,7 @@ from django.urls import path
 from aiodjango import get_aio_subapp
 from aiodjango.broadcast import apublish, publish, subscribe
 from aiodjango.test import AioClient, AioLiveServerTestCase, capture_broadcasts
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 async def bell(request):

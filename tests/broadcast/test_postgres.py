@@ -8,8 +8,8 @@ from django.db import connections
 
 from aiodjango.broadcast import apublish, subscribe
 from tests.conftest import require
-from tests.postgres import missing_part, running_cluster
-from tests.waiting import DEADLINE
+from tests.support.postgres import missing_part, running_cluster
+from tests.support.waiting import DEADLINE
 
 from .conftest import with_backends
 from .test_broker_away import REMOTE, other

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from tests.conftest import require
-from tests.deploy.server import Server, serve
-from tests.environment import ROOT, environment
-from tests.postgres import Cluster
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.postgres import Cluster
+from tests.support.server import Server, serve
+from tests.support.waiting import DEADLINE
 
 COMMAND = [
     "-m",

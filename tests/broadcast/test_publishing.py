@@ -8,8 +8,8 @@ import pytest
 
 from aiodjango.orm.statements import may_change_session
 from tests.conftest import require
-from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 from .test_processes import bells, hears, python, server, variables
 

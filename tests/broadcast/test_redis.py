@@ -14,8 +14,8 @@ pytest.importorskip("redis")  # before what imports it
 from aiodjango.broadcast import apublish, process, subscribe
 from aiodjango.broadcast import link as links
 from aiodjango.broadcast import redis as backends
-from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 from . import redis_servers
 from .test_broker_away import OTHER, Other

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import WSCloseCode, WSMsgType
 
 from tests.conftest import require
-from tests.deploy.server import Server, serve
-from tests.waiting import DEADLINE, LONGER
+from tests.support.server import Server, serve
+from tests.support.waiting import DEADLINE, LONGER
 
 from .test_processes import COMMAND, SETTINGS, variables
 

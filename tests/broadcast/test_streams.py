@@ -13,7 +13,7 @@ from aiohttp_sse import sse_response
 from aiodjango import get_aio_application
 from aiodjango.broadcast import apublish, process, subscribe
 from aiodjango.broadcast import subscription as subscriptions
-from tests.waiting import until
+from tests.support.waiting import until
 
 from .conftest import with_backends
 from .test_websockets import all_have_left, subscribers

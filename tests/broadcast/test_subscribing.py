@@ -13,7 +13,7 @@ import pytest
 from aiodjango.broadcast import apublish, process, subscribe
 from aiodjango.broadcast import link as links
 from aiodjango.broadcast.backend import Backend, BrokerUnavailable
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 from .conftest import with_backends
 from .test_delivery import hub, take

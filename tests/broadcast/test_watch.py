@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from tests.postgres import Cluster
-from tests.waiting import DEADLINE
+from tests.support.postgres import Cluster
+from tests.support.waiting import DEADLINE
 
 from .test_processes import COMMAND, SETTINGS, python, server, variables
 

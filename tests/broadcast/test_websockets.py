@@ -11,7 +11,7 @@ from django.urls import path
 
 from aiodjango import get_aio_application
 from aiodjango.broadcast import apublish, process, subscribe
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 from .conftest import with_backends
 

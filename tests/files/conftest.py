@@ -6,8 +6,8 @@ import pytest
 from django.core.wsgi import get_wsgi_application
 
 from aiodjango import get_aio_application
-from tests.browser import page  # noqa: F401
 from tests.gateway.client import Client
+from tests.support.browser import page  # noqa: F401
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from tests.files.conftest import site
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ import ssl
 import struct
 from typing import NamedTuple
 
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 class Answer(NamedTuple):

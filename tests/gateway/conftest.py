@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from aiodjango.gateway.handler import Gateway
-from tests import waiting
 from tests.gateway.client import Client
+from tests.support import waiting
 
 Serve = Callable[..., Awaitable["Server"]]
 

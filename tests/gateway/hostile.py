@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp.http import HttpRequestParser
 
 from tests.gateway.reading import Request, read
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 # How a client leaves: "stay" waits for the server to close, "half-close" too, when it has said that
 # it will send no more.

@@ -10,8 +10,8 @@ from asgiref.local import Local
 from asgiref.sync import async_to_sync
 
 from tests.conftest import require
-from tests.deploy.server import serve as serve_process
 from tests.gateway import leftovers
+from tests.support.server import serve as serve_process
 
 PATHS = ["/", "/set/1", "/", "/coroutine", "/", "/stream", "/set/2", "/delete", "/", "/stream"]
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from tests.conftest import require
-from tests.environment import ROOT, environment
 from tests.gateway.client import Client
 from tests.gateway.environ_dump import application
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 # What differs in every request, and why.
 ALWAYS = {

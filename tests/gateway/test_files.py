@@ -17,9 +17,9 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import require
-from tests.environment import environment
 from tests.gateway.client import Client
-from tests.waiting import DEADLINE
+from tests.support.environment import environment
+from tests.support.waiting import DEADLINE
 
 SIZE = 1_000_000
 CONTENT = bytes(range(256)) * (SIZE // 256) + b"!" * (SIZE % 256)

@@ -9,7 +9,7 @@ import pytest
 from tests.gateway.client import Client
 from tests.gateway.ground import ground
 from tests.gateway.hostile import Sent, Witness, chunked, exchange, get, post
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 # In bytes; more than all the buffers in between hold.
 MUCH = 20_000_000

@@ -10,10 +10,10 @@ from aiohttp import web
 from asgiref.sync import async_to_sync
 
 from aiodjango import FALLBACK, fallback_middleware, setup
-from tests.deploy.server import until
 from tests.gateway.client import Client
 from tests.gateway.test_threads import Held
-from tests.waiting import DEADLINE, LONGER
+from tests.support.server import until
+from tests.support.waiting import DEADLINE, LONGER
 
 LOST = r"bytes read|reset"
 

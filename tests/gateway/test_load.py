@@ -11,7 +11,7 @@ import pytest
 from aiodjango.gateway import load as load_module
 from aiodjango.gateway.load import Load, has_gil
 from aiodjango.gateway.threads import Workers
-from tests.waiting import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 class Worker:

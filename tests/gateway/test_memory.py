@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from aiodjango.gateway.memory import UNCOUNTED, MemoryBudget, Share
-from tests.environment import ROOT, environment
 from tests.gateway.client import Client
-from tests.waiting import DEADLINE, LONGER
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE, LONGER
 
 KIB = 1024
 MIB = 1024 * KIB

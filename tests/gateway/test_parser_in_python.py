@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 ATTACKS = ["hostile", "floods", "fuzz"]
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiodjango.gateway.body import WATCH_INTERVAL
 from aiodjango.gateway.handler import Gateway
 from tests.gateway.client import Client
-from tests.waiting import DEADLINE, LONGER
+from tests.support.waiting import DEADLINE, LONGER
 
 MIB = 1024 * 1024
 

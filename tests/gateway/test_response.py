@@ -7,7 +7,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from tests.waiting import LONGER
+from tests.support.waiting import LONGER
 
 PLAIN = [("Content-Type", "text/plain")]
 

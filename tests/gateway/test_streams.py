@@ -12,7 +12,7 @@ from aiohttp import web
 
 from aiodjango.gateway import stream as streams
 from tests.gateway.client import Client
-from tests.waiting import DEADLINE, LONGER
+from tests.support.waiting import DEADLINE, LONGER
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from aiodjango.gateway.handler import Gateway
-from tests.waiting import DEADLINE, LONGER
+from tests.support.waiting import DEADLINE, LONGER
 
 
 class Held:
