@@ -11,6 +11,7 @@ from aiohttp import EMPTY_PAYLOAD, web
 from .gateway.connection import Connection, end_when_received, has_more_requests
 from .gateway.decoding import DecodedBody
 from .open_connections import close_open_connections
+from .runtime.options import seconds, whole_number
 
 # Seconds from the last connection that an ending server accepts to the end of those that are idle.
 IDLE_GRACE = 0.5
@@ -58,14 +59,14 @@ class AioRunner(web.AppRunner):
         _check_names(options)
         super().__init__(
             app,
-            max_line_size=_positive("max_line_size", max_line_size),
-            max_field_size=_positive("max_field_size", max_field_size),
-            max_headers=_positive("max_headers", max_headers),
-            shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
+            max_line_size=whole_number("max_line_size", max_line_size, least=1),
+            max_field_size=whole_number("max_field_size", max_field_size, least=1),
+            max_headers=whole_number("max_headers", max_headers, least=1),
+            shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout, may_be_zero=True),
             auto_decompress=False,
             **options,
         )
-        self._idle_grace = _seconds("idle_grace", idle_grace)
+        self._idle_grace = seconds("idle_grace", idle_grace, may_be_zero=True)
         self._is_ending = False
 
     async def setup(self) -> None:
@@ -184,19 +185,3 @@ def _check_names(options: dict[str, Any]) -> None:
     }
     if unknown := sorted(options.keys() - known):
         raise TypeError(f"AioRunner has no option {', '.join(unknown)}.")
-
-
-def _positive(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
-    return value
-
-
-def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative, but is {value}")
-    return float(value)

@@ -33,7 +33,7 @@ IMPORTS = {
     "checks": "views urlconf broadcast conf",
     "apps": "checks views",
     "subapp": "routes views fallback files urlconf orm broadcast blocking open_connections conf",
-    "runner": "gateway open_connections",
+    "runner": "gateway open_connections runtime",
     "worker": "runner",
     "dev": "subapp runner fallback gateway conf",
     "test": "subapp runner fallback gateway views orm broadcast conf runtime",
