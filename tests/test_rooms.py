@@ -36,7 +36,7 @@ IMPORTS = {
     "runner": "gateway open_connections runtime",
     "worker": "runner",
     "dev": "subapp runner fallback gateway conf",
-    "test": "subapp runner fallback gateway views orm broadcast conf runtime",
+    "test": "dev subapp runner fallback gateway views orm broadcast conf runtime",
     "management": "aiodjango dev subapp broadcast urlconf",
     "aiodjango": "subapp runner fallback views urlconf orm",
 }

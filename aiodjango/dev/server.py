@@ -12,11 +12,11 @@ from django.core.servers.basehttp import WSGIServer, get_internal_wsgi_applicati
 
 from aiodjango.conf import load_aio_application, load_aio_application_factory
 from aiodjango.fallback import FALLBACK
-from aiodjango.gateway.handler import Gateway
 from aiodjango.runner import DJANGO_LIMITS, AioRunner
 from aiodjango.subapp import applications, get_aio_application
 
 from .log import AccessLogger, CountingWriter, ProtocolLogger, log_websocket
+from .static import FilesInFront
 
 __all__ = ("DevelopmentServer", "ListeningSocket", "get_internal_aio_application")
 
@@ -42,33 +42,6 @@ def get_internal_aio_application() -> web.Application:
     if factory is not None:
         return factory()
     return get_aio_application(get_internal_wsgi_application())
-
-
-class StaticFiles:
-    """Django's static files handler, in front of an application that keeps its own routes.
-
-    As in Django's runserver it comes before every view, a catch-all coroutine view included.
-    """
-
-    def __init__(self) -> None:
-        self._handler = StaticFilesHandler(cast(Any, _not_found))
-        self._gateway = Gateway(self._handler)
-
-    def takes(self, request: web.BaseRequest) -> bool:
-        return self._handler._should_handle(request.path)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        return await self._gateway.handle(request)
-
-    async def close(self) -> None:
-        await self._gateway.shutdown()
-        await self._gateway.close()
-
-
-def _not_found(environ: Any, start_response: Any) -> list[bytes]:  # pragma: no cover
-    # Only for a path that aiohttp and WSGI decode differently, in its first few letters.
-    start_response("404 Not Found", [("Content-Type", "text/plain")])
-    return [b"Not Found"]
 
 
 class DevelopmentServer:
@@ -147,7 +120,7 @@ class DevelopmentServer:
             idle_grace=0,
             **DJANGO_LIMITS,
         )
-        static: StaticFiles | None = None
+        files: FilesInFront | None = None
         try:
             await runner.setup()
             server = cast(web.Server, runner.server)
@@ -157,8 +130,8 @@ class DevelopmentServer:
             if not self._use_threading:
                 _limit_to_one_thread(self.app)
             if self._use_static:
-                static = StaticFiles()
-                _put_in_front(server, static)
+                files = FilesInFront([StaticFilesHandler])
+                files.install(server)
             await web.SockSite(runner, listening).start()
             await self._stopping.wait()
         finally:
@@ -167,8 +140,8 @@ class DevelopmentServer:
                 for connection in runner.server.connections:
                     connection.force_close()
             await runner.cleanup()
-            if static is not None:
-                await static.close()
+            if files is not None:
+                await files.close()
 
 
 def _limit_to_one_thread(app: web.Application) -> None:
@@ -188,18 +161,6 @@ def _count_bodies(server: web.Server) -> None:
         return make_request(message, payload, protocol, counting, task)
 
     server.request_factory = make_counted_request
-
-
-def _put_in_front(server: web.Server, static: StaticFiles) -> None:
-    """Let `static` answer its requests before the application of `server` sees them."""
-    handle_rest = server.request_handler
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        if static.takes(request):
-            return await static.handle(cast(web.Request, request))
-        return await handle_rest(request)
-
-    server.request_handler = handle
 
 
 class ListeningSocket(WSGIServer):

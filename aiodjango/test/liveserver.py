@@ -4,21 +4,17 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from aiohttp import web
 from django.contrib.staticfiles.handlers import StaticFilesHandler
-from django.core.handlers.exception import response_for_exception
-from django.core.handlers.wsgi import WSGIHandler
 from django.core.servers.basehttp import ThreadedWSGIServer
-from django.http import Http404, HttpRequest, HttpResponseNotFound
-from django.http.response import HttpResponseBase
 from django.test import LiveServerTestCase
-from django.test.testcases import FSFilesHandler, LiveServerThread, _MediaFilesHandler
+from django.test.testcases import LiveServerThread, _MediaFilesHandler
 from django.utils.functional import classproperty
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.dev.static import FilesInFront
 from aiodjango.orm.context import close_orm_threads
 
 from .connections import Override, install, orm_calls_on
@@ -33,7 +29,7 @@ class LiveServer(ThreadedWSGIServer):
 
     # What LiveServerThread sets, beside the arguments that it has of Django's.
     make_application: Factory | None = None
-    make_files: Callable[[], "Files"]
+    file_handlers: list[Any]
 
     _loop: asyncio.AbstractEventLoop | None = None
     _stopping: asyncio.Event
@@ -81,14 +77,14 @@ class LiveServer(ThreadedWSGIServer):
         try:
             await self._app_runner.setup()
             # Made after the start, when a relative STATIC_URL knows where Django is mounted.
-            self._files = self.make_files()
+            self._files = FilesInFront(self.file_handlers)
             for gateway in [*gateways(app), self._files.gateway]:
                 gateway.application = _OnConnections(
                     gateway.application,
                     override,
                     self._close_connections,  # type: ignore[attr-defined]
                 )
-            self._files.put_in_front(cast(web.Server, self._app_runner.server))
+            self._files.install(cast(web.Server, self._app_runner.server))
             await web.SockSite(self._app_runner, self.socket).start()
         except BaseException:
             await end(self._app_runner)
@@ -99,58 +95,7 @@ class LiveServer(ThreadedWSGIServer):
             await self._stopping.wait()
         finally:
             await end(self._app_runner)
-            await self._files.gateway.close()
-
-
-class Files:
-    """Static and media files, which come before all views, those of a catch-all included.
-
-    handlers: of Django's, which know where the files are.
-    """
-
-    def __init__(self, handlers: Iterable[Any]) -> None:
-        # Without MEDIA_URL its handler would look for a file under any path.
-        self._handlers = [handler for handler in handlers if handler.base_url.path != "/"]
-        self.gateway = Gateway(_FilesHandler(self._handlers))
-
-    def put_in_front(self, server: web.Server) -> None:
-        """Let it answer its requests before the application of `server` sees them."""
-        handle_rest = server.request_handler
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            if any(handler._should_handle(request.path) for handler in self._handlers):
-                response = await self.gateway.handle(request)
-                if _NO_FILE not in response.headers:
-                    return response
-            return await handle_rest(request)
-
-        server.request_handler = handle
-
-
-# The header of a response that says: let the views answer.
-_NO_FILE = "X-No-File"
-
-
-class _FilesHandler(WSGIHandler):
-    """Answers with files, by what several handlers of Django's have."""
-
-    def __init__(self, handlers: Iterable[Any]) -> None:
-        super().__init__()
-        self._handlers = handlers
-
-    def get_response(self, request: HttpRequest) -> HttpResponseBase:
-        for handler in self._handlers:
-            if handler._should_handle(request.path):
-                try:
-                    response: HttpResponseBase = handler.serve(request)
-                except Http404 as error:
-                    # As Django has it: a folder that lacks the file leaves the path to the views.
-                    if not isinstance(handler, FSFilesHandler):
-                        return response_for_exception(request, error)
-                else:
-                    response._resource_closers.append(request.close)  # type: ignore[attr-defined]
-                    return response
-        return HttpResponseNotFound(headers={_NO_FILE: "1"})
+            await self._files.close()
 
 
 class _OnConnections:
@@ -206,11 +151,6 @@ def _closing(result: Any, close: Callable[[], object]) -> Callable[[], None]:
     return close_both
 
 
-def _not_reached(*args: Any) -> NoReturn:
-    """The application behind a handler that is asked for files alone."""
-    raise NotImplementedError
-
-
 class AioLiveServerThread(LiveServerThread):
     """Django's thread of a live server, with another server in it."""
 
@@ -220,9 +160,7 @@ class AioLiveServerThread(LiveServerThread):
     def _create_server(self, connections_override: Any = None) -> Any:
         server = super()._create_server(connections_override)  # type: ignore[misc]
         server.make_application = self.make_application
-        server.make_files = lambda: Files(
-            [self.static_handler(_not_reached), _MediaFilesHandler(_not_reached)]
-        )
+        server.file_handlers = [self.static_handler, _MediaFilesHandler]
         return server
 
 
