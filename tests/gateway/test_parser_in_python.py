@@ -4,25 +4,31 @@ import asyncio
 import sys
 
 from tests.support.environment import ROOT, environment
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, LONGER
 
 ATTACKS = ["hostile", "floods", "fuzz"]
 
 
 async def test_stands_the_same_attacks(tmp_path):
     paths = [f"tests/gateway/test_{name}.py" for name in ATTACKS]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths,
-        cwd=ROOT,
-        env=environment(AIOHTTP_NO_EXTENSIONS="1", FEW_CASES="1"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *paths,
+            "-o", f"faulthandler_timeout={DEADLINE}",  # tells where a test hangs
+            cwd=ROOT,
+            env=environment(AIOHTTP_NO_EXTENSIONS="1", FEW_CASES="1"),
+            stdout=file,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE)
+        returncode = await asyncio.wait_for(process.wait(), LONGER)
+    except TimeoutError:
+        returncode = None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, output.decode()
-    assert b" passed" in output
+    output = log.read_text()
+    assert returncode == 0, output
+    assert " passed" in output
