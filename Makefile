@@ -31,9 +31,9 @@ demo: $(VENV)/installed
 	@trap : INT; $(BIN)/python manage.py runserver $(ADDRESS) || { \
 		echo "If that port is in use, choose another one: make demo ADDRESS=8001" >&2; exit 1; }
 
-# Other people's packages, for the tests that need them; without them these are skipped.
+# Other people's packages and Sphinx, for the tests that need them; without them these are skipped.
 PACKAGES := $(CI)
-test: $(VENV)/installed-test $(if $(PACKAGES),$(VENV)/installed-packages)
+test: $(VENV)/installed-test $(if $(PACKAGES),$(VENV)/installed-packages $(VENV)/installed-docs)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-quick: $(VENV)/installed-test
