@@ -22,14 +22,10 @@ highlight_language = "python"
 html_theme = "furo"
 html_title = f"aiodjango {release}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["aiodjango.css"]
 # Both have a contrast of at least 4.5 to 1.
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
-html_theme_options = {
-    "light_css_variables": {"color-highlighted-background": "#fff3c4"},
-    "dark_css_variables": {"color-highlighted-background": "#2f2d18"},
-}
 
 
 def setup(app):
