@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -37,12 +38,13 @@ class Fleet:
     def __init__(self, setting: Setting, stack: ExitStack) -> None:
         self._setting = setting
         self._stack = stack
-        self._servers: dict[tuple[str, bool], Server] = {}
+        self._servers: dict[tuple[str, bool, int], Server] = {}
 
-    def server(self, peer: str, *, pinned: bool) -> Server:
-        key = peer, pinned
+    def server(self, peer: str, row: Row) -> Server:
+        key = peer, row.pinned, row.workers
         if key not in self._servers:
-            context = running(PEERS[peer], self._setting, pinned=pinned)
+            setting = replace(self._setting, workers=row.workers)
+            context = running(PEERS[peer], setting, pinned=row.pinned)
             self._servers[key] = self._stack.enter_context(context)
         return self._servers[key]
 
@@ -65,6 +67,8 @@ def why_absent(row: Row, peer: Peer) -> str | None:
     """What keeps a peer out of a row, if anything does."""
     if peer.kind not in row.paths:
         return "not their work"
+    if row.workers > 1 and not peer.scales:
+        return "one process alone"
     return peer.missing_part()
 
 
@@ -107,7 +111,7 @@ def in_turns(
     servers = {}
     for peer in peers:
         with blaming(peer):
-            servers[peer] = fleet.server(peer, pinned=row.pinned)
+            servers[peer] = fleet.server(peer, row)
     if row.checked:
         check_answers(row, servers)
     turns = []
@@ -121,14 +125,17 @@ def in_turns(
     return Result(row, [dict(zip(peers, figures, strict=True)) for figures in taken])
 
 
-def once(row: Row, peers: Sequence[str], setting: Setting) -> Result:
-    """Measure one turn of each peer, in a server of its own."""
-    taken: dict[str, Figures] = {}
-    for peer in peers:
+def fresh(row: Row, peers: Sequence[str], setting: Setting) -> Result:
+    """Measure turns of each peer, each in a server of its own."""
+    setting = replace(setting, workers=row.workers)
+
+    def turn(peer: str) -> Figures:
         work = row.work(PEERS[peer].kind, 1, setting.folder)
         with blaming(peer), running(PEERS[peer], setting) as server:
-            taken[peer] = row.measure(server, work)
-    return Result(row, [taken])
+            return row.measure(server, work)
+
+    taken = take_turns([partial(turn, peer) for peer in peers], row.fresh)
+    return Result(row, [dict(zip(peers, figures, strict=True)) for figures in taken])
 
 
 def measure(row: Row, fleet: Fleet, setting: Setting, options: argparse.Namespace) -> Result | None:
@@ -137,8 +144,8 @@ def measure(row: Row, fleet: Fleet, setting: Setting, options: argparse.Namespac
     absent = {peer: reason for peer, reason in reasons.items() if reason is not None}
     while peers := [peer for peer in options.peers if peer not in absent]:
         try:
-            if row.once:
-                result = once(row, peers, setting)
+            if row.fresh:
+                result = fresh(row, peers, setting)
             else:
                 result = in_turns(row, peers, fleet, setting, options)
         except PeerFailed as failure:

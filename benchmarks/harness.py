@@ -116,7 +116,8 @@ class WrkReport:
 class Server:
     """A running server, with all its processes.
 
-    log: what it has written to its standard output and error, where that was kept.
+    log: what it has written to its standard output and error, where that was kept. begun: when it
+    was started, by the monotonic clock.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Server:
     ) -> None:
         self.process = process
         self.port = port
+        self.begun = time.monotonic()
         self._log = log
 
     def url(self, path: str) -> str:
@@ -158,6 +160,11 @@ class Server:
             found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
             kib += int(found[1]) if found else 0
         return kib * 1024
+
+    def largest(self) -> int:
+        """Resident memory of its largest process, in bytes: a worker's rather than a master's."""
+        found = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in self.pids()]
+        return max(map(int, found)) * os.sysconf("SC_PAGE_SIZE")
 
     def forget_peak(self) -> None:
         for pid in self.pids():

@@ -4,6 +4,7 @@ import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ P99 = Column("p99 ms", False, 1)
 LOAD = Column("load/s", True, 0)  # requests per second of those that make the load
 MESSAGES = Column("msg/s", True, 0)
 SOCKET = Column("KiB each", False, 1)
+MEMORY = Column("MiB", False, 0)
+START = Column("start s", False, 2)
 GROWTH = Column("MiB", False, 1, floor=4)  # It varies by some MiB from one process to the next.
 
 
@@ -156,6 +159,13 @@ def idle(server: Server, work: Work) -> Figures:
     with open_sockets(server, work.path, work.connections, core=work.core):
         grown = server.memory() - begun
     return {SOCKET.title: grown / KIB / work.connections}
+
+
+def worker(server: Server, work: Work) -> Figures:
+    """Resident memory of the process that serves, after its first request; the time to that."""
+    server.ask(work.path)
+    start = time.monotonic() - server.begun
+    return {MEMORY.title: server.largest() / MIB, START.title: start}
 
 
 def growth(transfer: Callable[[http.client.HTTPConnection, str, int], None]) -> Measure:

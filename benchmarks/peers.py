@@ -42,11 +42,16 @@ http {
 
 @dataclass(frozen=True)
 class Setting:
-    """What all servers share. loop: the event loop of those that run on aiohttp."""
+    """What all servers share.
+
+    loop: the event loop of those that run on aiohttp. workers: processes under a master; 0 for
+    one process without a master, where a server can do that.
+    """
 
     folder: Path
     environ: Mapping[str, str]
     loop: str
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,14 @@ class Peer:
     """kind: whose views it serves; "aiodjango", "wsgi", "asgi", "aiohttp" or "files".
 
     needs: modules, by their import names. command: from the port and the setting.
+    scales: whether it can have several workers.
     """
 
     title: str
     kind: str
     needs: tuple[str, ...]
     command: Callable[[int, Setting], list[str]]
+    scales: bool = False
 
     def missing_part(self) -> str | None:
         """What keeps it from being started here, if anything does."""
@@ -79,11 +86,25 @@ def on_aiohttp(name: str) -> Callable[[int, Setting], list[str]]:
     return lambda port, setting: module("benchmarks.project.serve", name, str(port), setting.loop)
 
 
-def gunicorn(*arguments: str) -> Callable[[int, Setting], list[str]]:
+def ours(loop: str = "") -> Callable[[int, Setting], list[str]]:
+    """loop: of this server, whatever the setting has."""
+
     def command(port: int, setting: Setting) -> list[str]:
-        options = ["--workers=1", f"--bind=127.0.0.1:{port}", "--log-level=error"]
-        options += ["--no-control-socket", "--keep-alive=75", *arguments]
-        return module("gunicorn", *options, f"{ENTRY}:wsgi()")
+        uses = loop or setting.loop
+        if not setting.workers:
+            return module("benchmarks.project.serve", "aiodjango", str(port), uses)
+        worker = "GunicornUVLoopWorker" if uses == "uvloop" else "GunicornWorker"
+        serve = gunicorn(f"--worker-class=aiodjango.worker.{worker}", factory="aio")
+        return serve(port, setting)
+
+    return command
+
+
+def gunicorn(*arguments: str, factory: str = "wsgi") -> Callable[[int, Setting], list[str]]:
+    def command(port: int, setting: Setting) -> list[str]:
+        options = [f"--workers={setting.workers or 1}", f"--bind=127.0.0.1:{port}"]
+        options += ["--log-level=error", "--no-control-socket", "--keep-alive=75", *arguments]
+        return module("gunicorn", *options, f"{ENTRY}:{factory}()")
 
     return command
 
@@ -96,15 +117,21 @@ def waitress(port: int, setting: Setting) -> list[str]:
 def uvicorn(factory: str) -> Callable[[int, Setting], list[str]]:
     def command(port: int, setting: Setting) -> list[str]:
         options = [f"--port={port}", "--no-access-log", "--log-level=error", "--lifespan=off"]
+        options += [f"--workers={setting.workers}"] if setting.workers > 1 else []
         return module("uvicorn", *options, "--factory", f"{ENTRY}:{factory}")
 
     return command
 
 
 def granian(port: int, setting: Setting) -> list[str]:
-    options = ["--interface=wsgi", "--http=1", f"--port={port}", "--workers=1"]
+    options = ["--interface=wsgi", "--http=1", f"--port={port}"]
+    options += [f"--workers={setting.workers or 1}"]
     options += [f"--blocking-threads={THREADS}", "--no-ws", "--no-access-log", "--log-level=error"]
     return module("granian", *options, "--factory", f"{ENTRY}:wsgi")
+
+
+def daphne(port: int, setting: Setting) -> list[str]:
+    return module("daphne", f"--port={port}", "--verbosity=0", f"{ENTRY}:asgi_application")
 
 
 def nginx(port: int, setting: Setting) -> list[str]:
@@ -117,19 +144,25 @@ def nginx(port: int, setting: Setting) -> list[str]:
 
 OURS = "aiodjango"
 PEERS = {
-    OURS: Peer("aiodjango", "aiodjango", (), on_aiohttp("aiodjango")),
+    OURS: Peer("aiodjango", "aiodjango", (), ours(), scales=True),
+    "uvloop": Peer("aiodjango, uvloop", "aiodjango", ("uvloop",), ours("uvloop"), scales=True),
+    "limit": Peer("Django on the loop", "loop", (), on_aiohttp("limit")),
     "gthread": Peer(
         "gunicorn gthread",
         "wsgi",
         ("gunicorn",),
         gunicorn("--worker-class=gthread", f"--threads={THREADS}"),
+        scales=True,
     ),
-    "sync": Peer("gunicorn sync", "wsgi", ("gunicorn",), gunicorn("--worker-class=sync")),
+    "sync": Peer(
+        "gunicorn sync", "wsgi", ("gunicorn",), gunicorn("--worker-class=sync"), scales=True
+    ),
     "waitress": Peer("waitress", "wsgi", ("waitress",), waitress),
     "a2wsgi": Peer("uvicorn, a2wsgi", "wsgi", ("uvicorn", "a2wsgi"), uvicorn("a2wsgi")),
     "aiohttp-wsgi": Peer("aiohttp-wsgi", "wsgi", ("aiohttp_wsgi",), on_aiohttp("aiohttp-wsgi")),
-    "granian": Peer("granian", "wsgi", ("granian",), granian),
-    "asgi": Peer("uvicorn, Django's ASGI", "asgi", ("uvicorn",), uvicorn("asgi")),
+    "granian": Peer("granian", "wsgi", ("granian",), granian, scales=True),
+    "asgi": Peer("uvicorn, Django's ASGI", "asgi", ("uvicorn",), uvicorn("asgi"), scales=True),
+    "daphne": Peer("daphne, Django's ASGI", "asgi", ("daphne",), daphne),
     "aiohttp": Peer("bare aiohttp", "aiohttp", (), on_aiohttp("aiohttp")),
     "nginx": Peer("nginx", "files", (), nginx),
 }

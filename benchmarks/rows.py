@@ -11,12 +11,14 @@ from benchmarks.measures import (
     CPU,
     GROWTH,
     LOAD,
+    MEMORY,
     MESSAGES,
     MIB,
     P50,
     P99,
     RATE,
     SOCKET,
+    START,
     Column,
     Measure,
     Work,
@@ -27,6 +29,7 @@ from benchmarks.measures import (
     growth,
     idle,
     upload,
+    worker,
 )
 
 
@@ -68,7 +71,8 @@ class Row:
     checked: whether the answers to a plain request are compared first. Where they are not, the
         measure itself looks at them.
     longer: by how much a turn is longer than others, and the rounds fewer.
-    once: with a server started for it alone, in one turn.
+    fresh: turns, each with a server started for it; 0 for a server that runs all the time.
+    workers: as in a Setting.
     quick: whether it is part of a quick run.
     """
 
@@ -82,7 +86,8 @@ class Row:
     pinned: bool = True
     checked: bool = True
     longer: int = 1
-    once: bool = False
+    fresh: int = 0
+    workers: int = 0
     quick: bool = True
     goals: tuple[Goal | Limit, ...] = ()
 
@@ -100,7 +105,7 @@ class Row:
 
 
 def in_django(path: str) -> dict[str, str]:
-    return dict.fromkeys(("aiodjango", "wsgi", "asgi"), path)
+    return dict.fromkeys(("aiodjango", "loop", "wsgi", "asgi"), path)
 
 
 def everywhere(path: str) -> dict[str, str]:
@@ -113,7 +118,7 @@ ECHO = {"aiodjango": "/echo/", "aiohttp": "/echo/"}
 
 BY_WRK = (RATE, CPU, P99)
 LATENCY = (P99, P50, LOAD)
-GET_GOALS = (Goal("gthread", 2.2), Goal("aiohttp-wsgi", 1.6))
+NEAR = (Goal("limit", 0.9),)  # without threads, and without anything for what they are for
 
 ON_REDIS = {"cache"}
 ON_POSTGRES = {"postgres", "report", "report-free"}
@@ -123,7 +128,7 @@ ROWS = {
         BY_WRK,
         by_wrk,
         everywhere("/"),
-        goals=(*GET_GOALS, Goal("gthread", 3.0, P99)),
+        goals=NEAR,
     ),
     "get-free": Row(
         "plain GET, free on all cores",
@@ -132,7 +137,15 @@ ROWS = {
         everywhere("/"),
         pinned=False,
         quick=False,
-        goals=GET_GOALS,
+        goals=NEAR,
+    ),
+    "get-two": Row(
+        "plain GET, two workers",
+        BY_WRK,
+        by_wrk,
+        dict.fromkeys(("aiodjango", "wsgi", "asgi"), "/"),
+        pinned=False,
+        workers=2,
     ),
     "page": Row("template page of 10 kB", BY_WRK, by_wrk, in_django("/page/")),
     "post": Row(
@@ -216,6 +229,15 @@ ROWS = {
         connections=1_000,
         checked=False,
     ),
+    "worker": Row(
+        "a worker after its first request",
+        (MEMORY, START),
+        worker,
+        dict.fromkeys(("aiodjango", "wsgi", "asgi"), "/"),
+        fresh=3,
+        workers=1,
+        goals=(Limit(80, MEMORY),),
+    ),
     "idle": Row(
         "10,000 idle WebSockets, memory",
         (SOCKET,),
@@ -223,7 +245,7 @@ ROWS = {
         ECHO,
         connections=10_000,
         checked=False,
-        once=True,
+        fresh=1,
         quick=False,
         goals=(Goal("aiohttp", 0.95, SOCKET),),
     ),
@@ -233,7 +255,7 @@ ROWS = {
         growth(upload),
         everywhere("/upload/"),
         checked=False,
-        once=True,
+        fresh=1,
         quick=False,
         goals=(Limit(16, GROWTH),),
     ),
@@ -243,7 +265,7 @@ ROWS = {
         growth(download),
         everywhere("/file/{}MiB"),
         checked=False,
-        once=True,
+        fresh=1,
         quick=False,
         goals=(Limit(16, GROWTH),),
     ),
@@ -253,7 +275,7 @@ ROWS = {
         growth(download),
         everywhere("/stream/{}/"),
         checked=False,
-        once=True,
+        fresh=1,
         quick=False,
         goals=(Limit(16, GROWTH),),
     ),

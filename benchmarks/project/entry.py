@@ -13,6 +13,20 @@ def wsgi() -> WSGIApplication:
     return get_wsgi_application()
 
 
+def aio() -> Any:
+    """The aiohttp application, for a server with workers."""
+    from aiodjango import get_aio_application
+
+    return get_aio_application(wsgi(), threads=int(os.environ["BENCHMARK_THREADS"]))
+
+
+# daphne takes no factory.
+def __getattr__(name: str) -> Any:
+    if name == "asgi_application":
+        return asgi()
+    raise AttributeError(name)
+
+
 def asgi() -> Any:
     """Django's own ASGI handler."""
     from django.core.asgi import get_asgi_application

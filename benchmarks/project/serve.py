@@ -3,24 +3,58 @@
 NAME is a key of APPLICATIONS; LOOP "asyncio" or "uvloop".
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from . import coroutines, entry
 
 THREADS = int(os.environ["BENCHMARK_THREADS"])
 KIB = 1024
+MIB = 1024 * KIB
 
 
 def aiodjango() -> web.Application:
     from aiodjango import get_aio_application
 
     return get_aio_application(entry.wsgi(), threads=THREADS)
+
+
+def on_the_loop() -> web.Application:
+    """Django called on the event loop, without a thread: the limit for any server on aiohttp.
+
+    It serves one request at a time, so it is no server to use.
+    """
+    from aiodjango.gateway.environ import TrustedProxies, build_environ
+
+    application = entry.wsgi()
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # queries on the loop are the point here
+    proxies = TrustedProxies("127.0.0.1")
+
+    async def call(request: web.Request) -> web.Response:
+        environ = build_environ(request, "", proxies)
+        environ["wsgi.input"] = io.BytesIO(await request.read())
+        begun: list[Any] = []
+        parts = application(environ, lambda *head: begun.append(head))  # type: ignore[arg-type]
+        try:
+            body = b"".join(parts)
+        finally:
+            parts.close()  # type: ignore[attr-defined]
+        status, headers = begun[0]
+        return web.Response(
+            status=int(status.partition(" ")[0]), body=body, headers=CIMultiDict(headers)
+        )
+
+    app = web.Application(client_max_size=1024 * MIB)
+    app.router.add_route("*", "/{tail:.*}", call)
+    return app
 
 
 def aiohttp_wsgi() -> web.Application:
@@ -72,6 +106,7 @@ def bare() -> web.Application:
 APPLICATIONS: dict[str, Callable[[], web.Application]] = {
     "aiodjango": aiodjango,
     "aiohttp-wsgi": aiohttp_wsgi,
+    "limit": on_the_loop,
     "aiohttp": bare,
 }
 
