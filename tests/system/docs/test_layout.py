@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from tests.browser import chromium
 from tests.conftest import require
-from tests.environment import ROOT, environment
-from tests.waiting import DEADLINE
+from tests.support.browser import chromium
+from tests.support.environment import ROOT, environment
+from tests.support.waiting import DEADLINE
 
 CONTRAST = 4.5  # WCAG AA, for text of this size
 # What is wider than the window and does not scroll inside of itself.
