@@ -25,6 +25,7 @@ from .conf import (
 )
 from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
+from .views.arguments import check_arguments
 from .views.decorators import (
     CSRF_EXEMPT,
     FRAME_OPTIONS_EXEMPT,
@@ -33,7 +34,6 @@ from .views.decorators import (
     check_decorated_class,
     django_decorators,
 )
-from .views.handler import check_arguments
 
 # Django's decorators that hold for coroutine views too.
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}

@@ -81,6 +81,16 @@ class Chain:
             return "".join(str(pattern) for pattern, _ in self.levels)
         return None
 
+    def languages(self) -> list[str | None]:
+        """All languages in which the chain may be read, as get_language() names them.
+
+        One None for a chain that does not depend on the language.
+        """
+        if not self.is_localized:
+            return [None]
+        codes = [settings.LANGUAGE_CODE, *(code for code, _ in settings.LANGUAGES)]
+        return list(dict.fromkeys([settings.LANGUAGE_CODE, *map(translation.to_language, codes)]))
+
     def in_language(self, language: str | None) -> list[Any]:
         """The Django patterns, those that depend on the language with their text in it."""
         last = len(self.levels) - 1

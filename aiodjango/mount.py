@@ -2,13 +2,55 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
-from django.urls import get_script_prefix, set_script_prefix
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils import translation
 from django.utils.functional import empty
+
+
+def script_prefix(mount: str) -> str:
+    """Return what reverse() writes before the paths of a URLconf under a mount."""
+    forced = settings.FORCE_SCRIPT_NAME
+    return (mount if forced is None else forced).rstrip("/") + "/"
+
+
+class UrlState(NamedTuple):
+    """What reverse() depends on, as Django keeps it for the current context."""
+
+    script_prefix: str
+    urlconf: Any
+    language: str | None
+
+    @staticmethod
+    def current() -> "UrlState":
+        return UrlState(get_script_prefix(), get_urlconf(), translation.get_language())
+
+    def activate(self) -> None:
+        if get_script_prefix() != self.script_prefix:
+            set_script_prefix(self.script_prefix)
+        if get_urlconf() != self.urlconf:
+            set_urlconf(self.urlconf)
+        if translation.get_language() == self.language:
+            pass
+        elif self.language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(self.language)
+
+
+@contextmanager
+def urls_under(mount: str) -> Iterator[None]:
+    """Have reverse() give the paths of ROOT_URLCONF under a mount."""
+    before = UrlState.current()
+    before._replace(script_prefix=script_prefix(mount), urlconf=None).activate()
+    try:
+        yield
+    finally:
+        before.activate()
 
 
 class StaticUrls:
@@ -43,13 +85,9 @@ def _read_again(mount: str) -> str:
     # LazySettings keeps what it completed in its __dict__; there's no public way to drop it.
     for name in ("STATIC_URL", "MEDIA_URL"):
         vars(settings).pop(name, None)
-    before = get_script_prefix()
-    set_script_prefix(mount if settings.FORCE_SCRIPT_NAME is None else settings.FORCE_SCRIPT_NAME)
-    try:
+    with urls_under(mount):
         _ = settings.MEDIA_URL
         return str(settings.STATIC_URL)
-    finally:
-        set_script_prefix(before)
 
 
 def _update_storage(before: str, static_url: str) -> None:

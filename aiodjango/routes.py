@@ -11,10 +11,11 @@ from .gateway.framing import handle_expect
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
 from .urlconf.index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
-from .urlconf.language import site_languages
 from .urlconf.patterns import UrlconfPattern, hashable
-from .views.handler import DjangoState, Handler, make_handler
-from .views.match import LiftedMatch
+from .views.arguments import Handler
+from .views.handler import make_handler
+from .views.match import ViewMatch
+from .views.site import Site
 
 # A pattern that matches: its number in the table, its values, the language it was read in.
 Found = tuple[int, Matched, str | None]
@@ -119,14 +120,14 @@ class LiftedRoutes(PlacedResource):
     def __init__(self, router: web.UrlDispatcher, table: RouteTable) -> None:
         super().__init__(router, "/")
         self._table = table
-        self._state = DjangoState(table.urlconf)
+        self._site = Site(table.urlconf)
         self._routes: dict[int, web.AbstractRoute] = {}
         self.literal: dict[str, tuple[Matched, web.AbstractRoute]] = {}
 
     def add(self, number: int) -> web.AbstractRoute:
         """Register a pattern of the table, without its name where aiohttp won't have that."""
         pattern = self._table.patterns[number]
-        handler = make_handler(pattern, self._state)
+        handler = make_handler(pattern, self._site)
         resource = LiftedResource(self, pattern, handler, pattern.name)
         try:
             self.router.register_resource(resource)
@@ -137,7 +138,7 @@ class LiftedRoutes(PlacedResource):
         return resource.route
 
     def entries(self) -> Sequence[IndexEntry]:
-        self._state.mount_at(self.mount)
+        self._site.mount_at(self.mount)
         self.literal = dict(self._literal_paths())
         places = {place for number in self._routes for place in self._table.places[number]}
         # A percent-encoded slash hides a place from aiohttp: such paths arrive at the root.
@@ -166,7 +167,7 @@ class LiftedRoutes(PlacedResource):
             if matched is not None and self._table.index.candidates(path)[0] == number:
                 yield f"{self.mount}/{path}", (matched, route)
 
-    def find(self, request: web.Request, place: str) -> LiftedMatch | None:
+    def find(self, request: web.Request, place: str) -> ViewMatch | None:
         """Return the first pattern that matches, if one of those at this place does.
 
         So aiohttp decides where among an application's routes we come, the URLconf which of
@@ -184,7 +185,7 @@ class LiftedRoutes(PlacedResource):
             if first is None:
                 if route is None:
                     return None  # the order is preserved, and Django comes first
-                first = LiftedMatch(matched, route, language)
+                first = ViewMatch(matched, route, language)
             is_here = place in self._table.places[number] or (is_encoded and place == "/")
             if route is not None and is_here:
                 return first
@@ -201,7 +202,7 @@ class LiftedRoutes(PlacedResource):
                 continue
             chain = pattern.chain
             if chain.is_localized and language is None:
-                language = self._state.choose_language(request, self.mount)
+                language = self._site.choose_language(request, self.mount)
             used = language if chain.is_localized else None
             matched = chain.match(path, used)
             if matched is not None:
@@ -214,8 +215,9 @@ class LiftedRoutes(PlacedResource):
                 yield from self._match_in_other_languages(path, number)
 
     def _match_in_other_languages(self, path: str, number: int) -> Iterator[Found]:
-        for language in site_languages():
-            matched = self._table.patterns[number].chain.match(path, language)
+        chain = self._table.patterns[number].chain
+        for language in chain.languages():
+            matched = chain.match(path, language)
             if matched is not None:
                 yield number, matched, language
                 return
@@ -239,15 +241,15 @@ class LiftedEntry(IndexEntry):
                 raise
             raise exit_as_error(raised) from raised
 
-    def _resolve(self, request: web.Request) -> LiftedMatch | None:
+    def _resolve(self, request: web.Request) -> ViewMatch | None:
         raw_path = request.rel_url.raw_path
         if known := self._routes.literal.get(raw_path):
-            return LiftedMatch(*known)
+            return ViewMatch(*known)
         only = self._only
         # Of most paths django_path() would make no other.
         if only and raw_path.startswith(self._start) and "%" not in raw_path and raw_path.isascii():
             matched = only.match(raw_path[len(self._start) :])
-            return None if matched is None else LiftedMatch(matched, only.route)
+            return None if matched is None else ViewMatch(matched, only.route)
         return self._routes.find(request, self._place)
 
 

@@ -19,7 +19,7 @@ IMPORTS = {
     "mount": "",
     "gateway": "runtime",
     "orm": "conf runtime",
-    "urlconf": "converters conf",
+    "urlconf": "converters",
     "middleware": "urlconf",
     "blocking": "gateway urlconf",
     "broadcast": "",
@@ -27,7 +27,8 @@ IMPORTS = {
     "fallback": "gateway orm resources mount",
     "files": "gateway resources runtime",
     "views": (
-        "fallback gateway urlconf orm open_connections broadcast converters resources conf runtime"
+        "fallback gateway urlconf orm open_connections broadcast converters resources mount conf "
+        "runtime"
     ),
     "routes": "views gateway urlconf converters resources runtime",
     "checks": "views urlconf broadcast conf",

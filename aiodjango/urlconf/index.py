@@ -16,8 +16,6 @@ from django.urls.resolvers import RegexPattern, RoutePattern
 
 from aiodjango.converters import ROUTE_PARAMETER, Chain
 
-from .language import site_languages
-
 try:
     # The parser of the standard library's regular expressions is private. Without it a regular
     # expression is merely not indexed.
@@ -46,8 +44,8 @@ Shape = tuple[str | _Part, ...]
 
 def shapes(chain: Chain) -> list[Shape]:
     """What the paths of a chain look like, in every language that it may be read in."""
-    languages = site_languages() if chain.is_localized else [None]
-    return list(dict.fromkeys(_shape(chain.in_language(language)) for language in languages))
+    shapes_ = (_shape(chain.in_language(language)) for language in chain.languages())
+    return list(dict.fromkeys(shapes_))
 
 
 def literal_prefix(shape: Shape) -> str:

@@ -5,7 +5,6 @@ from itertools import islice, product
 from typing import NamedTuple
 
 from .index import ANYTHING, VALUE, PathIndex, Shape, segments, shapes
-from .language import site_languages
 from .patterns import UrlconfPattern
 
 # Values that between them satisfy Django's converters and usual regular expressions.
@@ -57,8 +56,7 @@ def _shadows_of(
 
 
 def _matches(pattern: UrlconfPattern, path: str) -> bool:
-    languages = site_languages() if pattern.chain.is_localized else [None]
-    return any(pattern.chain.match(path, language) for language in languages)
+    return any(pattern.chain.match(path, language) for language in pattern.chain.languages())
 
 
 def _paths(one: Sequence[object], other: Sequence[object]) -> Iterator[str]:

@@ -1,26 +1,25 @@
 """Django's session, user and permissions inside a coroutine view."""
 
 import functools
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar, overload
 
 from aiohttp import web
 from aiohttp.abc import AbstractView
 from asgiref.sync import iscoroutinefunction
-from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied
-from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 from aiodjango.conf import LOGIN_REQUIRED, installed
 from aiodjango.fallback import FALLBACK
+from aiodjango.mount import urls_under
 
-from .middleware import RequestMiddleware, no_view
-from .request import django_request, is_handshake
+from .request import RequestMiddleware, django_request, is_handshake, no_view
 from .response import to_aiohttp
 
 V = TypeVar("V", bound=Callable[..., Any])
@@ -124,7 +123,8 @@ class Requirement:
     def __init__(self, test: Test, redirect_field_name: str, login_url: str | None) -> None:
         self._test = test
         # By these names LoginRequiredMiddleware finds them at a view.
-        self._login = {"redirect_field_name": redirect_field_name, "login_url": login_url}
+        self.redirect_field_name = redirect_field_name
+        self.login_url = login_url
 
     def protect(self, view: V) -> V:
         """Return a view for those who fulfil it. Raises TypeError for what is no coroutine view."""
@@ -138,8 +138,8 @@ class Requirement:
                 f"{view!r} is no coroutine view. For Django's own views there are login_required "
                 "and permission_required."
             )
-        for name, value in self._login.items():
-            setattr(protected, name, value)
+        protected.redirect_field_name = self.redirect_field_name
+        protected.login_url = self.login_url
         return protected  # type: ignore[no-any-return]
 
     def _protect_function(self, view: Callable[..., Awaitable[Any]]) -> Any:
@@ -172,28 +172,20 @@ class Requirement:
 
         Raises HTTPUnauthorized and HTTPForbidden for a WebSocket handshake.
         """
-        user = await aget_user(request)
-        if await self._test(user):
+        if await self._test(await aget_user(request)):
             return None
-        if is_handshake(request):
-            raise _handshake_refused(user)
         middleware = import_string(LOGIN_REQUIRED)(no_view)
-        with _djangos_urls(request):
-            return to_aiohttp(
-                middleware.handle_no_permission(
-                    django_request(request), SimpleNamespace(**self._login)
-                )
-            )
+        return _refusal(request, lambda django: middleware.handle_no_permission(django, self))
 
 
 class LoginRule:
-    """LoginRequiredMiddleware, where it's installed."""
+    """LoginRequiredMiddleware, where it is installed."""
 
     def __init__(self) -> None:
         kind = installed(LOGIN_REQUIRED)
         self._middleware: Any = kind and kind(no_view)
 
-    def holds_for(self, view: Any) -> bool:
+    def applies_to(self, view: Any) -> bool:
         return self._middleware is not None and getattr(view, "login_required", True)
 
     async def refuse(self, request: web.Request, view: Any) -> web.StreamResponse | None:
@@ -201,37 +193,25 @@ class LoginRule:
 
         Raises HTTPUnauthorized for a WebSocket handshake that it does not let pass.
         """
-        user = await aget_user(request)
-        with _djangos_urls(request):
-            refusal = self._middleware.process_view(django_request(request), view, (), {})
-        if refusal is None:
-            return None
-        if is_handshake(request):
-            raise _handshake_refused(user)
-        return to_aiohttp(refusal)
+        await aget_user(request)
+        judge = self._middleware.process_view
+        return _refusal(request, lambda django: judge(django, view, (), {}))
 
 
-def _handshake_refused(user: Any) -> web.HTTPException:
-    return web.HTTPForbidden() if user.is_authenticated else web.HTTPUnauthorized()
+def _refusal(
+    request: web.Request, judge: Callable[[HttpRequest], HttpResponseBase | None]
+) -> web.StreamResponse | None:
+    """Return what a middleware of Django's answers to a request, None if it lets it pass.
 
-
-@contextmanager
-def _djangos_urls(request: web.Request) -> Iterator[None]:
-    """Have reverse() give what it gives in Django's own views: the login page is one of them.
-
-    A coroutine view may have another URLconf, under another mount.
+    The login page is a view of Django's: a coroutine view may have another URLconf and mount.
+    Raises HTTPUnauthorized and HTTPForbidden for a WebSocket handshake, which follows no redirect.
     """
+    django = django_request(request)
     fallback = request.config_dict.get(FALLBACK)
-    if fallback is None:
-        yield
-        return
-    forced = settings.FORCE_SCRIPT_NAME
-    mount = fallback.mount if forced is None else forced
-    before = get_script_prefix(), get_urlconf()
-    set_script_prefix(mount.rstrip("/") + "/")
-    set_urlconf(None)
-    try:
-        yield
-    finally:
-        set_script_prefix(before[0])
-        set_urlconf(before[1])
+    with nullcontext() if fallback is None else urls_under(fallback.mount):
+        refusal = judge(django)
+    if refusal is None:
+        return None
+    if is_handshake(request):
+        raise web.HTTPForbidden() if django.user.is_authenticated else web.HTTPUnauthorized()
+    return to_aiohttp(refusal)

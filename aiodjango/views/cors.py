@@ -11,8 +11,7 @@ from django.utils.module_loading import import_string
 from aiodjango.conf import CORS, installed
 from aiodjango.orm.context import run_in_django
 
-from .middleware import no_view
-from .request import LiftedRequest, bare_django_request
+from .request import DjangoRequest, bare_django_request, no_view
 
 
 class Cors:
@@ -37,7 +36,7 @@ class Cors:
             # A receiver of its signal, or a class derived from it, may use the database.
             request[_VERDICT] = await run_in_django(self._judge, django)
 
-    def _judge(self, request: LiftedRequest) -> "_Verdict":
+    def _judge(self, request: DjangoRequest) -> "_Verdict":
         preflight = self._middleware.check_preflight(request)
         likeness = HttpResponse()
         del likeness.headers["Content-Type"]

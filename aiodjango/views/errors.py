@@ -12,12 +12,14 @@ from django.urls import get_callable
 from django.utils.log import log_response
 
 from aiodjango.gateway.connection import cut, unanswered
+from aiodjango.gateway.decoding import DecodedBody
 from aiodjango.orm.context import run_in_django
+from aiodjango.runtime.exits import exit_as_error, is_cancellation
 
-from .match import LiftedMatch
+from .match import ViewMatch
 from .reports import MARK, marked_parameters, reporter_filter
-from .request import LiftedRequest, django_request
-from .response import BodyUnwanted, to_aiohttp
+from .request import DjangoRequest, django_request
+from .response import BodyUnwanted, complete, to_aiohttp
 from .security import OriginRefused, has_short_content_type
 from .unreadable import Unreadable, as_unreadable
 
@@ -25,13 +27,42 @@ request_logger = logging.getLogger("django.request")
 csrf_logger = logging.getLogger("django.security.csrf")
 
 
-async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
+async def answer(request: web.Request, raised: BaseException) -> web.StreamResponse:
+    """Return the complete response to what a coroutine view raised.
+
+    An HTTPException of aiohttp's is its own response.
+    """
+    if isinstance(request.content, DecodedBody):
+        request.content.release()
+    started = _started(request)
+    response: web.StreamResponse
+    if isinstance(raised, web.HTTPException) and started is None:
+        response = raised
+    else:
+        response = await _report(request, raised)
+    if started is None:
+        try:
+            await complete(request, response)
+        except BaseException as another:
+            if is_cancellation(another):
+                raise
+            response = await _report(request, another)
+            await complete(request, response)
+    return response
+
+
+def _started(request: web.Request) -> web.StreamResponse | None:
+    match = request.match_info
+    return match.started if isinstance(match, ViewMatch) else None
+
+
+async def _report(request: web.Request, raised: BaseException) -> web.StreamResponse:
     """Return the response that Django would give for an exception, and log it as Django would.
 
     A response that has begun already is cut off; a WebSocket is closed with code 1011.
     """
-    match = request.match_info
-    started = match.started if isinstance(match, LiftedMatch) else None
+    error = raised if isinstance(raised, Exception) else exit_as_error(raised)
+    started = _started(request)
     error = as_unreadable(request, started, error) or error
     if started is not None or request.writer.output_size > 0:
         return await _cut_off(request, started, error)
@@ -43,7 +74,7 @@ async def answer(request: web.Request, error: Exception) -> web.StreamResponse:
     return to_aiohttp(await run_in_django(_page, django, error))
 
 
-def _page(request: LiftedRequest, error: Exception) -> HttpResponse:
+def _page(request: DjangoRequest, error: Exception) -> HttpResponse:
     traceback = error.__traceback__
     try:
         raise error  # Django looks at the exception that is being handled
@@ -59,7 +90,7 @@ def _page(request: LiftedRequest, error: Exception) -> HttpResponse:
         return response
 
 
-def _refusal(request: LiftedRequest, error: OriginRefused) -> HttpResponse:
+def _refusal(request: DjangoRequest, error: OriginRefused) -> HttpResponse:
     reason = str(error)
     response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
     log_response(
@@ -73,7 +104,7 @@ def _refusal(request: LiftedRequest, error: OriginRefused) -> HttpResponse:
     return response
 
 
-def _reported(request: web.Request, error: Exception) -> LiftedRequest:
+def _reported(request: web.Request, error: Exception) -> DjangoRequest:
     """Return Django's view of a request as reports of an error may show it."""
     django = django_request(request)
     if not hasattr(django, "exception_reporter_filter"):
@@ -83,7 +114,7 @@ def _reported(request: web.Request, error: Exception) -> LiftedRequest:
     return django
 
 
-async def _add_form(request: web.Request, django: LiftedRequest) -> None:
+async def _add_form(request: web.Request, django: DjangoRequest) -> None:
     """Show Django a form that the view has read, for its reports."""
     if not has_short_content_type(request):
         return
@@ -140,7 +171,7 @@ def _log_unreadable(request: web.Request, error: Unreadable) -> None:
     )
 
 
-def _log_late(request: LiftedRequest, error: Exception) -> None:
+def _log_late(request: DjangoRequest, error: Exception) -> None:
     try:
         raise error
     except Exception:

@@ -1,6 +1,7 @@
-"""What aiohttp's router found for a coroutine view."""
+"""The state of a request for a coroutine view, from the router to the response."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -15,37 +16,52 @@ class AddsHeaders(Protocol):
     def add_to(self, response: web.StreamResponse, request: web.Request) -> None: ...
 
 
-class LiftedMatch(web.UrlMappingMatchInfo):
-    """A match_info that also holds what Django would pass to the view, and how far it is."""
+class ViewMatch(web.UrlMappingMatchInfo):
+    """A match_info that also holds what Django would pass to the view, and the request's state."""
 
     __slots__ = (
         "args",
-        "has_django_request",
         "headers",
-        "is_odd",
         "kwargs",
         "language",
-        "listeners",
+        "needs_examination",
+        "needs_middlewares",
+        "on_begin",
         "started",
     )
+
+    # The headers of every response of the view.
+    headers: AddsHeaders
 
     def __init__(
         self, matched: Matched, route: web.AbstractRoute, language: str | None = None
     ) -> None:
         _, self.args, self.kwargs, strings = matched
         super().__init__(strings, route)
-        self.language = language  # that the path was matched in, if its pattern depends on it
-        # What the response gets.
-        self.headers: AddsHeaders
-        # The request needs a closer look, at what it may do and at where it ends.
-        self.is_odd = False
-        # The request was shown to Django, whose middlewares may have something for the response.
-        self.has_django_request = False
+        # That the path was matched in, if its pattern depends on it.
+        self.language = language
+        # Called with a response that the view begins to send itself; only while the view runs.
+        self.on_begin: Callable[[Any, Any], Awaitable[None]] | None = None
         # What the view has begun to send itself.
         self.started: web.StreamResponse | None = None
-        # aiohttp tells each application of a match when a response to its request is about to be
-        # sent. For the time of the view one more stands among them, to be told of what the view
-        # begins itself. A receiver for a signal of the application would be told of every response,
-        # which costs a short view 3 %, and would be missing where only the routes are taken.
-        # There's no public way to this list.
-        self.listeners = self._apps
+        # What the request may do, and where it ends, is not plain from a few headers.
+        self.needs_examination = False
+        # The request was shown to Django, whose middlewares may have something for the response.
+        self.needs_middlewares = False
+
+    def freeze(self) -> None:
+        # aiohttp tells each application of a match when a response is about to be sent. One more
+        # among them works where only the routes are taken, too.
+        self.add_app(_LISTENER)
+        super().freeze()
+
+
+async def _before_headers(request: web.Request, response: web.StreamResponse) -> None:
+    match: ViewMatch = request.match_info  # type: ignore[assignment]
+    if match.on_begin is not None:
+        await match.on_begin(request, response)
+
+
+_LISTENER = web.Application()
+_LISTENER.on_response_prepare.append(_before_headers)
+_LISTENER.freeze()

@@ -2,14 +2,17 @@
 
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, Never
 
 from aiohttp import hdrs, web
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.module_loading import import_string
 
+from aiodjango.conf import AUTHENTICATION, CSP, CSRF, SESSION, installed
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway.environ import (
     SchemeConflict,
@@ -21,11 +24,10 @@ from aiodjango.gateway.environ import (
 )
 from aiodjango.resources import PlacedResource
 
-from .match import LiftedMatch
-from .middleware import RequestMiddleware
+from .match import ViewMatch
 
 
-class LiftedRequest(WSGIRequest):
+class DjangoRequest(WSGIRequest):
     """Django's view of a request that a coroutine view answers.
 
     It has the session and the user, but no body: that is read from aiohttp's request.
@@ -53,12 +55,12 @@ class LiftedRequest(WSGIRequest):
         self._user, self.auser = user, auser
 
 
-_DJANGO_REQUEST: web.RequestKey[LiftedRequest] = web.RequestKey(
-    "aiodjango.DJANGO_REQUEST", LiftedRequest
+_DJANGO_REQUEST: web.RequestKey[DjangoRequest] = web.RequestKey(
+    "aiodjango.DJANGO_REQUEST", DjangoRequest
 )
 
 
-def django_request(request: web.Request) -> LiftedRequest:
+def django_request(request: web.Request) -> DjangoRequest:
     """Return Django's view of a request, the same one each time.
 
     For functions of Django's that take an HttpRequest, as `alogin(django_request(request), user)`
@@ -66,24 +68,15 @@ def django_request(request: web.Request) -> LiftedRequest:
     """
     found = request.get(_DJANGO_REQUEST)
     if found is None:
-        found = request[_DJANGO_REQUEST] = _adapt(request)
-        if isinstance(request.match_info, LiftedMatch):
-            request.match_info.has_django_request = True
+        found = bare_django_request(request)
+        RequestMiddleware.current().process_request(found)
+        request[_DJANGO_REQUEST] = found
+        if isinstance(request.match_info, ViewMatch):
+            request.match_info.needs_middlewares = True
     return found
 
 
-def known_django_request(request: web.Request) -> LiftedRequest | None:
-    """Return Django's view of a request if anything has asked for it already."""
-    return request.get(_DJANGO_REQUEST)
-
-
-def _adapt(request: web.Request) -> LiftedRequest:
-    django = bare_django_request(request)
-    RequestMiddleware.current().process_request(django)
-    return django
-
-
-def bare_django_request(request: web.Request) -> LiftedRequest:
+def bare_django_request(request: web.Request) -> DjangoRequest:
     """Return Django's view of a request as the first middleware sees it, a new one each time."""
     mount = _mount(request)
     try:
@@ -94,11 +87,11 @@ def bare_django_request(request: web.Request) -> LiftedRequest:
     if secure_header in environ:
         environ[secure_header] = http_schemes(environ[secure_header])
     try:
-        return LiftedRequest(environ)
+        return DjangoRequest(environ)
     except (BadRequest, LookupError, ValueError):
         # A Content-Type that can't be read, and that nothing here needs.
         del environ["CONTENT_TYPE"]
-        return LiftedRequest(environ)
+        return DjangoRequest(environ)
 
 
 def _mount(request: web.Request) -> str:
@@ -111,6 +104,63 @@ def _mount(request: web.Request) -> str:
     if fallback is None or not request.path.startswith(f"{fallback.mount}/"):
         return ""
     return fallback.mount
+
+
+# ---- The project's middlewares, as far as they apply to coroutine views ----
+
+
+def no_view(request: HttpRequest) -> Never:
+    """The get_response of a middleware of which only single hooks are called."""
+    raise NotImplementedError
+
+
+class RequestMiddleware:
+    """What the project's middlewares do for a request that a coroutine view shows to Django."""
+
+    def __init__(self) -> None:
+        self._session = (installed(SESSION) or import_string(SESSION))(no_view)
+        self._authentication = None
+        if apps.is_installed("django.contrib.auth"):
+            kind = installed(AUTHENTICATION) or import_string(AUTHENTICATION)
+            self._authentication = kind(no_view)
+        csrf, csp = installed(CSRF), installed(CSP)
+        self._csrf = csrf and csrf(no_view)
+        self._csp = csp and csp(no_view)
+
+    @staticmethod
+    def current() -> "RequestMiddleware":
+        """Return the one for the settings as they are now."""
+        return _request_middleware(
+            tuple(settings.MIDDLEWARE),
+            settings.SESSION_ENGINE,
+            apps.is_installed("django.contrib.auth"),
+        )
+
+    def process_request(self, request: HttpRequest) -> None:
+        self._session.process_request(request)
+        if self._authentication:
+            self._authentication.process_request(request)
+        if self._csp:
+            self._csp.process_request(request)
+        # A secret in the session can be had only once the session is loaded.
+        if self._csrf and not settings.CSRF_USE_SESSIONS:
+            self._csrf.process_request(request)
+
+    def session_loaded(self, request: HttpRequest) -> None:
+        """To be called once, when the request's session can be read without I/O."""
+        if self._csrf and settings.CSRF_USE_SESSIONS:
+            self._csrf.process_request(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Add to the response what they add; save the session by SessionMiddleware's rules."""
+        for middleware in (self._csp, self._csrf, self._session):
+            if middleware:
+                middleware.process_response(request, response)
+
+
+@lru_cache(maxsize=8)
+def _request_middleware(*read_when_made: Any) -> RequestMiddleware:
+    return RequestMiddleware()
 
 
 # ---- The scheme: what the other half makes of it, without an environ ----

@@ -8,13 +8,39 @@ from aiohttp import ClientConnectionResetError, hdrs, web
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 
 from aiodjango.gateway.call import make_head
 from aiodjango.gateway.connection import sending_ended
+from aiodjango.gateway.framing import close_if_last
+from aiodjango.open_connections import note_open
 from aiodjango.orm.context import run_in_django
+from aiodjango.urlconf.patterns import UrlconfPattern
 
-from .middleware import RequestMiddleware
-from .request import LiftedRequest, known_django_request
+from .match import ViewMatch
+from .request import DjangoRequest, RequestMiddleware, django_request
+
+# Statuses of responses without a body.
+BODYLESS = frozenset({204, 304})
+
+
+async def as_response(result: Any, pattern: UrlconfPattern) -> web.StreamResponse:
+    """Return what a view has returned as a response of aiohttp's.
+
+    Raises TypeError where it cannot be one.
+    """
+    if isinstance(result, web.StreamResponse):
+        return result
+    if not isinstance(result, HttpResponse):
+        raise TypeError(
+            f"The view {pattern.view_name} returned {result!r}, which is neither a response of "
+            "aiohttp's nor an HttpResponse of Django's. To stream, return an "
+            "aiohttp.web.StreamResponse; for a file, an aiohttp.web.FileResponse; at the end of a "
+            "WebSocket, that."
+        )
+    if isinstance(result, SimpleTemplateResponse) and not result.is_rendered:
+        result = await run_in_django(result.render)
+    return to_aiohttp(result)
 
 
 def to_aiohttp(response: HttpResponseBase) -> web.Response:
@@ -23,7 +49,7 @@ def to_aiohttp(response: HttpResponseBase) -> web.Response:
     Raises TypeError if it is streaming, ValueError for a header that cannot be sent.
     """
     if not isinstance(response, HttpResponse):
-        raise TypeError(f"{response!r} can't be sent by aiohttp: it is no HttpResponse.")
+        raise TypeError(f"{response!r} cannot be sent by aiohttp: it is not an HttpResponse.")
     content = response.content
     head = make_head(
         f"{response.status_code} {response.reason_phrase}",
@@ -74,24 +100,48 @@ def drop_body(request: web.Request, response: web.StreamResponse) -> None:
     writer.write_eof = write_eof
 
 
-async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """Give a response what Django's middlewares have for it, before its headers are sent.
+# ---- What a response gets just before its headers are sent ----
 
-    That is the session's cookie, and the CSRF cookie after a login. The session is saved.
-    Raises django.contrib.sessions.exceptions.SessionInterrupted where the session has gone
+
+async def complete(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response what the site's middlewares and settings add to it; save the session.
+
+    That is the session's cookie, the CSRF cookie after a login, and headers. Of several responses
+    to one request only the first saves the session.
+    Raises django.contrib.sessions.exceptions.SessionInterrupted where the session was deleted
     meanwhile.
     """
-    django = known_django_request(request)
-    if django is None:  # pragma: no cover - asked for only where there is one
-        return
-    middleware = RequestMiddleware.current()
-    if _may_save(django):
-        await run_in_django(process_response, middleware.process_response, django, response)
+    match: ViewMatch = request.match_info  # type: ignore[assignment]
+    if match.needs_middlewares:
+        match.needs_middlewares = False
+        await _apply_middlewares(request, response)
+    if match.needs_examination:
+        close_if_last(request, response)
+    if not match.headers.is_empty and response.status != 101:
+        match.headers.add_to(response, request)
+
+
+async def complete_begun(request: web.Request, response: web.StreamResponse) -> None:
+    """Complete a response that a coroutine view begins to send itself: a stream, a WebSocket."""
+    match: ViewMatch = request.match_info  # type: ignore[assignment]
+    match.started = response
+    await complete(request, response)
+    if request.method == hdrs.METH_HEAD or response.status in BODYLESS:
+        drop_body(request, response)
     else:
-        process_response(middleware.process_response, django, response)
+        note_open(request, response)
 
 
-def _may_save(request: LiftedRequest) -> bool:
+async def _apply_middlewares(request: web.Request, response: web.StreamResponse) -> None:
+    django = django_request(request)
+    process = RequestMiddleware.current().process_response
+    if _may_save(django):
+        await run_in_django(process_response, process, django, response)
+    else:
+        process_response(process, django, response)
+
+
+def _may_save(request: DjangoRequest) -> bool:
     """Whether the middlewares may have to do I/O."""
     if request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
         return True
@@ -101,7 +151,7 @@ def _may_save(request: LiftedRequest) -> bool:
 
 def process_response(
     process: Callable[[HttpRequest, HttpResponse], Any],
-    request: LiftedRequest,
+    request: DjangoRequest,
     response: web.StreamResponse,
 ) -> None:
     """Call a middleware's process_response() for a response of aiohttp's."""

@@ -22,8 +22,7 @@ from aiodjango.runtime.exits import without_exit
 
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
-from .middleware import no_view
-from .request import django_request, is_handshake, is_secure, trusted_proxies
+from .request import django_request, is_handshake, is_secure, no_view, trusted_proxies
 from .response import process_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -44,8 +43,8 @@ class OriginRefused(PermissionDenied):
     """A request that a page of another site may have sent."""
 
 
-class Gate:
-    """Stands before the coroutine views of an application, and lets in what its settings allow.
+class SecurityRules:
+    """Which requests the settings allow to the coroutine views of an application.
 
     Most settings are read once, when the application is made.
     """
@@ -182,8 +181,8 @@ class SecurityHeaders:
     is_framable: without X-Frame-Options.
     """
 
-    def __init__(self, gate: Gate, *, is_framable: bool = False) -> None:
-        self._gate = gate
+    def __init__(self, rules: SecurityRules, *, is_framable: bool = False) -> None:
+        self._rules = rules
         paths = [SECURITY, CSP] if is_framable else [SECURITY, FRAME_OPTIONS, CSP]
         kinds = [kind for kind in map(installed, paths) if kind is not None]
         # Django's own give every response the same: they are asked once. A project's may not.
@@ -192,7 +191,7 @@ class SecurityHeaders:
         self._secure = _headers_by(own, "https")
         self._depends_on_scheme = self._plain != self._secure
         self._others = [kind(no_view) for kind in kinds if not _is_djangos(kind)]
-        self._cors = gate.cors
+        self._cors = rules.cors
         self.is_empty = not (self._plain or self._secure or self._others or self._cors)
 
     def add_to(self, response: web.StreamResponse, request: web.Request) -> None:
@@ -203,7 +202,7 @@ class SecurityHeaders:
             process = middleware.process_response
             without_exit(process_response, process, django_request(request), response)
         pairs = self._plain
-        if self._depends_on_scheme and self._gate.is_secure(request):
+        if self._depends_on_scheme and self._rules.is_secure(request):
             pairs = self._secure
         headers = response.headers
         for name, _ in pairs:

@@ -74,7 +74,7 @@ def test_a_view_that_its_pattern_cannot_fill(urlconf):
     urlconf(check_urls.mismatched)
     (message,) = check_urlconf()
     assert message.id == "aiodjango.E002"
-    assert "needs_pk doesn't fit its URL pattern 'x/': missing a required argument" in message.msg
+    assert "needs_pk does not fit its URL pattern 'x/': missing a required argument" in message.msg
 
 
 def test_decorators_of_djangos_that_need_its_request(urlconf):

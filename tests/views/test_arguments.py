@@ -151,17 +151,17 @@ async def needs_nothing():
     ("pattern", "message"),
     [
         (path("a/<int:pk>/", needs_more, name="more"),
-         r"needs_more doesn't fit its URL pattern 'a/<int:pk>/' \[name='more'\]: "
+         r"needs_more does not fit its URL pattern 'a/<int:pk>/' \[name='more'\]: "
          r"missing a required argument: 'slug'"),
         (path("a/<int:pk>/<slug:other>/", named),
-         r"named doesn't fit .*unexpected keyword argument 'other'"),
+         r"named does not fit .*unexpected keyword argument 'other'"),
         (path("a/<int:pk>/", keyword_only, {"x": 1}), "unexpected keyword argument 'x'"),
         (re_path(r"^(\d+)/(\d+)/$", decorated(named), {"extra": 1}), "multiple values"),
         (re_path(r"^(\d+)/$", keyword_only), "too many positional arguments"),
-        (path("a/", needs_nothing), "needs_nothing doesn't fit .*too many positional arguments"),
+        (path("a/", needs_nothing), "needs_nothing does not fit .*too many positional arguments"),
         (path("i/", include([path("<int:pk>/", needs_more)])), "'i/<int:pk>/'"),
         (path("a/", functools.partial(needs_more, pk=1)), "missing a required"),
-        (path("a/<int:pk>/", Greedy), r"Greedy doesn't fit .*: get\(\): missing .* 'pk'\. aio"),
+        (path("a/<int:pk>/", Greedy), r"Greedy does not fit .*: get\(\): missing .* 'pk'\. aio"),
     ],
 )  # fmt: skip
 def test_a_mismatch_is_an_error_at_start_up(pattern, message):

@@ -299,7 +299,7 @@ async def test_an_error_page_that_streams_is_a_plain_500(aiohttp_client, caplog)
     urlconf.urlpatterns = [path("missing/", raising(Http404()))]
     client = await aiohttp_client(get_aio_subapp(urlconf))
     assert (await client.get("/missing/")).status == 500
-    assert "can't be sent by aiohttp: it is no HttpResponse" in caplog.text
+    assert "cannot be sent by aiohttp: it is not an HttpResponse" in caplog.text
 
 
 async def test_the_state_holds_in_error_pages(aiohttp_client, templates):
@@ -477,8 +477,8 @@ async def test_a_redirect_and_a_template_of_djangos(aiohttp_client):
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        (None, "returned None, which is no response"),
-        ("text", "returned 'text', which is no response"),
+        (None, "returned None, which is neither a response"),
+        ("text", "returned 'text', which is neither a response"),
         (StreamingHttpResponse(["a"]), "return an aiohttp.web.StreamResponse"),
         (FileResponse([b"a"]), "for a file, an aiohttp.web.FileResponse"),
     ],

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import django_request, get_aio_application, get_aio_subapp
 from aiodjango.checks import check_urlconf
-from aiodjango.views.security import Gate
+from aiodjango.views.security import SecurityRules
 from tests.support.lifted import lifted
 from tests.support.waiting import DEADLINE
 
@@ -179,7 +179,7 @@ async def test_the_hosts_by_the_settings(aiohttp_client, settings, debug, allowe
 
 async def test_only_so_many_hosts_are_remembered(aiohttp_client, settings):
     settings.ALLOWED_HOSTS = ["*"]
-    gate = Gate()
+    gate = SecurityRules()
     seen = set()
 
     async def probe(request):
@@ -285,7 +285,7 @@ async def test_the_rule_is_djangos(settings):
                 "/x/", headers={"Host": "localhost:8000", "Origin": origin}, secure=secure
             )
             own = f"{request.scheme}://{request.get_host()}"
-            ours = origin == own or Gate()._is_trusted(origin)
+            ours = origin == own or SecurityRules()._is_trusted(origin)
             assert ours == middleware._origin_verified(request), origin
             seen.add(ours)
     assert seen == {True, False}
@@ -328,7 +328,7 @@ def sync_scheme(request):
 
 async def lifted_scheme(request):
     django = django_request(request)
-    gate = Gate()
+    gate = SecurityRules()
     return web.json_response(
         {"secure": gate.is_secure(request), "host": django.get_host(), "full": django.is_secure()}
     )

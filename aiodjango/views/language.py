@@ -13,21 +13,6 @@ from aiodjango.conf import LOCALE, installed
 from aiodjango.converters import django_path
 
 
-def is_locale_middleware_installed() -> bool:
-    """Whether MIDDLEWARE holds Django's LocaleMiddleware or a subclass of it."""
-    return settings.USE_I18N and installed(LOCALE) is not None
-
-
-def site_languages() -> list[str]:
-    """All languages in which a URL pattern may be read, as get_language() names them."""
-    codes = [code for code, _ in settings.LANGUAGES]
-    found = [
-        settings.LANGUAGE_CODE,
-        *map(translation.to_language, [settings.LANGUAGE_CODE, *codes]),
-    ]
-    return list(dict.fromkeys(found))
-
-
 class LanguageChoice:
     """Chooses a request's language: as LocaleMiddleware would, or LANGUAGE_CODE without it.
 
@@ -35,14 +20,17 @@ class LanguageChoice:
     """
 
     def __init__(self, urlconf: Any = None) -> None:
-        self.is_dynamic = is_locale_middleware_installed()
+        self.is_dynamic = settings.USE_I18N and installed(LOCALE) is not None
         if self.is_dynamic:
             self._prefixes_used, self._default_is_prefixed = is_language_prefix_patterns_used(
                 urlconf or settings.ROOT_URLCONF
             )
 
     def __call__(self, request: web.BaseRequest, mount: str) -> str:
-        """mount: the decoded prefix of the application, which is no part of Django's path."""
+        """Return the language of a request.
+
+        mount: the decoded prefix of the application, which is not part of Django's path.
+        """
         if not self.is_dynamic:
             return str(settings.LANGUAGE_CODE)
         path = django_path(request.rel_url.raw_path)[len(mount) :]

@@ -1,0 +1,62 @@
+"""What the coroutine views of one application share: the site's rules, and Django's state."""
+
+from typing import Any
+
+from aiohttp import web
+from django.urls import set_script_prefix, set_urlconf
+from django.utils import translation
+
+from aiodjango.mount import UrlState, script_prefix
+
+from .auth import LoginRule
+from .language import LanguageChoice
+from .security import SecurityRules
+
+
+class Site:
+    """The rules for the views under one mount, and the state of Django that they run in.
+
+    urlconf: the one that reverse() reads in the views, None for ROOT_URLCONF.
+    """
+
+    def __init__(self, urlconf: Any = None) -> None:
+        self.security = SecurityRules()
+        self.login_rule = LoginRule()
+        self.choose_language = LanguageChoice(urlconf)
+        self._urlconf = urlconf
+        self.mount_at("")
+
+    def mount_at(self, mount: str) -> None:
+        """Take the prefix (without a slash at its end) under which the views are reached."""
+        self.mount = mount
+        self._script_prefix = script_prefix(mount)
+        self._has_middlewares: bool | None = None  # not known before the first request
+        # At the root of a site in one language Django's own defaults are right.
+        self.needs_state = (
+            self._script_prefix != "/" or bool(self._urlconf) or self.choose_language.is_dynamic
+        )
+
+    def enter(self, request: web.Request, language: str | None) -> UrlState | None:
+        """Set Django's state for a view. Returns what to activate after it, None for nothing.
+
+        language: that the view's path was matched in, if its pattern depends on it.
+        """
+        before = UrlState.current() if self._is_observed(request) else None
+        if self._script_prefix != ("/" if before is None else before.script_prefix):
+            set_script_prefix(self._script_prefix)
+        if self._urlconf:
+            set_urlconf(self._urlconf)
+        if language is None and self.choose_language.is_dynamic:
+            language = self.choose_language(request, self.mount)
+        if language is not None:
+            translation.activate(language)
+        return before
+
+    def _is_observed(self, request: web.Request) -> bool:
+        """Whether a middleware goes on after the view.
+
+        Nothing else sees the state then: each request has a task, and so a context, of its own.
+        """
+        if self._has_middlewares is None:
+            self._has_middlewares = any(app.middlewares for app in request.match_info.apps)
+        return self._has_middlewares
