@@ -1,6 +1,7 @@
 """The lifted routes of a URLconf as resources of an aiohttp router."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
@@ -10,7 +11,7 @@ from .converters import Matched, Matcher, django_path
 from .gateway.framing import handle_expect
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
-from .urlconf.index import ANYTHING, PathIndex, Shape, literal_prefix, shapes
+from .urlconf.index import ANYTHING, PathIndex, Shape, shapes
 from .urlconf.patterns import UrlconfPattern, hashable
 from .views.arguments import Handler
 from .views.handler import make_handler
@@ -146,9 +147,9 @@ class LiftedRoutes(PlacedResource):
 
     def _only(self, place: str) -> Only | None:
         """The pattern that is the only one to match paths from a place on, if there is one."""
-        start = place[1:]
-        shapes_below: list[Shape] = [(f"{start}/", ANYTHING), (start,)] if start else [(ANYTHING,)]
-        found = set().union(*map(self._table.index.overlapping, shapes_below))
+        segments = place[1:].split("/") if place != "/" else []
+        index = self._table.index
+        found = index.overlapping((*segments, ANYTHING)) | index.overlapping(tuple(segments))
         if len(found) != 1:
             return None
         (number,) = found
@@ -255,8 +256,5 @@ class LiftedEntry(IndexEntry):
 
 def _place(shape: Shape) -> str:
     """The key under which aiohttp's index looks for the paths of a shape."""
-    text = "/" + literal_prefix(shape)
-    is_whole = len(shape) < 2 and (not shape or isinstance(shape[0], str))
-    if not is_whole:
-        text = text.rpartition("/")[0]
-    return text.rstrip("/") or "/"
+    literal = takewhile(lambda segment: isinstance(segment, str), shape)
+    return "/".join(["", *map(str, literal)]).rstrip("/") or "/"

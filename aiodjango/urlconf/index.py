@@ -1,14 +1,14 @@
 """Which URL patterns could match a path, found in the depth of the path, not their number.
 
-The index only leaves out what cannot match: each chain is reduced to what is certain about its
-paths (literal text, a value without a slash, or anything at all), segment by segment. Django's
+The index only leaves out what cannot match: each pattern is reduced to what is certain about its
+paths, segment by segment: literal text, a value without a slash, or anything at all. Django's
 own patterns then decide among the few that remain, so an index that knows too little costs
 time, never a wrong answer.
 """
 
-import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,156 +16,96 @@ from django.urls.resolvers import RegexPattern, RoutePattern
 
 from aiodjango.converters import ROUTE_PARAMETER, Chain
 
-try:
-    # The parser of the standard library's regular expressions is private. Without it a regular
-    # expression is merely not indexed.
-    from re import _constants as op  # type: ignore[attr-defined]
-    from re import _parser as parser  # type: ignore[attr-defined]
-except ImportError:  # pragma: no cover
-    parser = None
+
+class Part(Enum):
+    """What a piece of a path can be, other than literal text."""
+
+    VALUE = "any text without a slash, the empty one included"
+    ANYTHING = "any text, and no more is known from here on"
 
 
-class _Part:
-    """What a piece of a path can be, other than the literal text that a str stands for."""
+VALUE: Final = Part.VALUE
+ANYTHING: Final = Part.ANYTHING
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+# The segments of a path, between its slashes. ANYTHING can only be the last one; a segment with
+# a value in it is a VALUE as a whole.
+Shape = tuple[str | Part, ...]
 
-    def __repr__(self) -> str:  # pragma: no cover - for debuggers
-        return self.text
-
-
-VALUE: Final = _Part("<value>")  # any text without a slash, the empty one included
-ANYTHING: Final = _Part("<anything>")  # and no more is known from here on
-
-# The certain parts of a path in order; a shape that doesn't end in ANYTHING is complete.
-Shape = tuple[str | _Part, ...]
+# A regular expression of a converter that plainly matches no slash: of characters, groups,
+# repetitions, `\\d` and `\\w`, and of sets of letters and digits.
+_WITHOUT_SLASH = re.compile(r"(?:\\[dw]|\[\^/\]|\[-?(?:\w(?:-\w)?|\\[dw])+-?\]|[\w|():?*+,{}-])+")
+# The literal text that an anchored regular expression starts with.
+_LITERAL_START = re.compile(
+    r"(?:\^|\\A)(?P<text>(?:(?:[^\\.^$*+?{}\[\]|()]|\\\W)(?![*+?{]))*)", re.DOTALL
+)
+_ESCAPES_AND_SETS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+# Under these a character of the expression may stand for another text, or none.
+_FLAGS = re.IGNORECASE | re.MULTILINE | re.VERBOSE
 
 
 def shapes(chain: Chain) -> list[Shape]:
-    """What the paths of a chain look like, in every language that it may be read in."""
-    shapes_ = (_shape(chain.in_language(language)) for language in chain.languages())
-    return list(dict.fromkeys(shapes_))
-
-
-def literal_prefix(shape: Shape) -> str:
-    """The text that every path of a shape starts with."""
-    return shape[0] if shape and isinstance(shape[0], str) else ""
+    """Return what the paths of a chain look like, in every language that it may be read in."""
+    found = [_shape(chain.in_language(language)) for language in chain.languages()]
+    return list(dict.fromkeys(found))
 
 
 def _shape(patterns: list[Any]) -> Shape:
-    """The parts of all levels in a row, up to the first ANYTHING, neighbouring texts joined."""
-    shape: list[str | _Part] = []
+    segments: list[str | Part] = [""]
     for pattern in patterns:
         for part in _parts(pattern, is_endpoint=pattern is patterns[-1]):
             if part is ANYTHING:
-                return (*shape, ANYTHING)
-            if isinstance(part, str) and shape and isinstance(shape[-1], str):
-                shape[-1] += part
-            elif part:
-                shape.append(part)
-    return tuple(shape)
+                return (*segments[:-1], ANYTHING)
+            if isinstance(part, Part):
+                segments[-1] = part
+                continue
+            first, *others = part.split("/")
+            if isinstance(segments[-1], str):
+                segments[-1] += first
+            segments += others
+    return tuple(segments)
 
 
-def _parts(pattern: Any, *, is_endpoint: bool) -> Iterator[str | _Part]:
+def _parts(pattern: Any, *, is_endpoint: bool) -> Iterator[str | Part]:
     if type(pattern) is RoutePattern:
         return _route_parts(pattern)
     if type(pattern) is RegexPattern:
-        return _regex_parts(pattern.regex, is_endpoint)
+        return _regex_parts(pattern.regex, is_endpoint=is_endpoint)
     return iter((ANYTHING,))
 
 
-def _route_parts(pattern: RoutePattern) -> Iterator[str | _Part]:
+def _route_parts(pattern: RoutePattern) -> Iterator[str | Part]:
     text = str(pattern)
     position = 0
     for found in ROUTE_PARAMETER.finditer(text):
         yield text[position : found.start()]
-        converter = pattern.converters[found["parameter"]]
-        yield VALUE if _is_value(converter.regex) else ANYTHING
+        regex = pattern.converters[found["parameter"]].regex
+        yield VALUE if _WITHOUT_SLASH.fullmatch(regex) else ANYTHING
         position = found.end()
     yield text[position:]
 
 
+def _regex_parts(regex: re.Pattern[str], *, is_endpoint: bool) -> Iterator[str | Part]:
+    """The literal start of a regular expression, and ANYTHING for the rest."""
+    start = _LITERAL_START.match(regex.pattern)
+    if start is not None and not regex.flags & _FLAGS and not _has_branches(regex.pattern):
+        yield re.sub(r"\\(.)", r"\1", start["text"], flags=re.DOTALL)
+        rest = regex.pattern[start.end() :]
+        # Without an end more may follow: of an include() its own patterns, of an endpoint a
+        # rest that Django ignores.
+        if rest in ("$", r"\Z") or (not rest and not is_endpoint):
+            return
+    yield ANYTHING
+
+
 @lru_cache(maxsize=256)
-def _is_value(regex: str) -> bool:
-    return parser is not None and all(map(_without_slash, parser.parse(regex)))
-
-
-def _regex_parts(regex: re.Pattern[str], is_endpoint: bool) -> Iterator[str | _Part]:
-    """The parts of a regular expression as Django applies it (see RegexPattern.match())."""
-    if parser is None or regex.flags & (re.IGNORECASE | re.MULTILINE):
-        return iter((ANYTHING,))
-    tokens = list(parser.parse(regex.pattern, regex.flags))
-    if not tokens or tokens[0] not in ((op.AT, op.AT_BEGINNING), (op.AT, op.AT_BEGINNING_STRING)):
-        return iter((ANYTHING,))
-    # Without an end, or with a bare `$` inside, more may follow: of an include() its own
-    # patterns, of an endpoint a rest that Django ignores.
-    ends = regex.pattern.endswith("$") or tokens[-1] == (op.AT, op.AT_END_STRING)
-    rest = (ANYTHING,) if is_endpoint and not ends else ()
-    return itertools.chain(_token_parts(tokens[1:]), rest)
-
-
-def _token_parts(tokens: Iterable[tuple[Any, Any]]) -> Iterator[str | _Part]:
-    for kind, value in tokens:
-        if kind is op.LITERAL:
-            yield chr(value)
-        elif kind is op.SUBPATTERN and not value[1] & re.IGNORECASE:
-            yield from _token_parts(value[3])
-        elif kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
-            continue  # these take up no text
-        else:
-            yield VALUE if _without_slash((kind, value)) else ANYTHING
-
-
-def _without_slash(token: tuple[Any, Any]) -> bool:
-    """Whether a part of a regular expression can never match a slash."""
-    kind, value = token
-    if kind is op.LITERAL:
-        return bool(value != ord("/"))
-    if kind is op.NOT_LITERAL:
-        return bool(value == ord("/"))
-    if kind is op.IN:
-        return not _set_has_slash(value)
-    if kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
-        return all(map(_without_slash, value[2]))
-    if kind is op.SUBPATTERN:
-        return all(map(_without_slash, value[3]))
-    if kind is op.BRANCH:
-        return all(_without_slash(token) for branch in value[1] for token in branch)
-    return kind in (op.AT, op.ASSERT, op.ASSERT_NOT)
-
-
-def _set_has_slash(items: list[tuple[Any, Any]]) -> bool:
-    negated = items[0][0] is op.NEGATE
-    for kind, value in items:
-        if kind is op.LITERAL:
-            found = value == ord("/")
-        elif kind is op.RANGE:
-            found = value[0] <= ord("/") <= value[1]
-        elif kind is op.CATEGORY:
-            found = value in (op.CATEGORY_NOT_DIGIT, op.CATEGORY_NOT_SPACE, op.CATEGORY_NOT_WORD)
-        else:
-            found = False
-        if found:
-            return not negated
-    return negated
-
-
-def segments(shape: Shape) -> list[str | _Part]:
-    """A shape cut at its slashes; ANYTHING can only be the last segment.
-
-    A segment with a value in it is a VALUE as a whole, one that may hold slashes ANYTHING.
-    """
-    found: list[str | _Part] = [""]
-    for part in shape:
-        if not isinstance(part, str):
-            found[-1] = part
-            continue
-        head, *others = part.split("/")
-        if isinstance(found[-1], str):
-            found[-1] += head
-        found += others
-    return found
+def _has_branches(regex: str) -> bool:
+    """Whether a regular expression has a `|` outside of all groups."""
+    if "(?#" in regex:
+        return True  # a comment may have any parenthesis
+    text = _ESCAPES_AND_SETS.sub("", regex)
+    while (shorter := re.sub(r"\([^()]*\)", "", text)) != text:
+        text = shorter
+    return "|" in text
 
 
 class _Node:
@@ -199,7 +139,7 @@ class PathIndex:
 
     def add(self, shape: Shape, number: int) -> None:
         node = self._root
-        for segment in segments(shape):
+        for segment in shape:
             if isinstance(segment, str):
                 node = node.literal.setdefault(segment, _Node())
             elif segment is VALUE:
@@ -235,7 +175,7 @@ class PathIndex:
         """The numbers of the shapes that some path of `shape` may have."""
         found: set[int] = set()
         nodes = [self._root]
-        for segment in segments(shape):
+        for segment in shape:
             following: list[_Node] = []
             for node in nodes:
                 found.update(node.open)

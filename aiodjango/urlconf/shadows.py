@@ -1,10 +1,11 @@
 """Which paths lifting takes away from the sync patterns before a lifted one."""
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import NamedTuple
 
-from .index import ANYTHING, VALUE, PathIndex, Shape, segments, shapes
+from .index import ANYTHING, VALUE, PathIndex, Shape, shapes
 from .patterns import UrlconfPattern
 
 # Values that between them satisfy Django's converters and usual regular expressions.
@@ -48,7 +49,8 @@ def _shadows_of(
             sync, sync_shape = earlier[number]
             if sync in found:
                 continue
-            for path in islice(_paths(segments(shape), segments(sync_shape)), MAX_TRIES):
+            guesses = chain(_paths(shape, sync_shape), _filled(lifted), _filled(sync))
+            for path in islice(guesses, MAX_TRIES):
                 if _matches(lifted, path) and _matches(sync, path):
                     found[sync] = Shadow(lifted, sync, path)
                     break
@@ -57,6 +59,13 @@ def _shadows_of(
 
 def _matches(pattern: UrlconfPattern, path: str) -> bool:
     return any(pattern.chain.match(path, language) for language in pattern.chain.languages())
+
+
+def _filled(pattern: UrlconfPattern) -> Iterator[str]:
+    """Paths that a regular expression may have, which are not known from its shape."""
+    text = pattern.chain.canonical().removeprefix("/")
+    for sample in SAMPLES:
+        yield re.sub(r"<[^>]*>|\{[^}]*\}", sample, text)
 
 
 def _paths(one: Sequence[object], other: Sequence[object]) -> Iterator[str]:

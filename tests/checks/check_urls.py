@@ -45,6 +45,9 @@ shadowing = [
     path("<slug:x>/<uuid:key>/<slug:y>/", aio_view),
     path("e/<int:year>/<path:rest>", aio_view),
     path("f/<int:number>/", aio_view),
+    re_path(r"^g/(\d+)/edit/$", sync_view),
+    re_path(r"^g/(\w+)/show/$", aio_view),
+    re_path(r"^g/(\w+)/edit/$", aio_view),
     path("b/", sync_view),
 ]
 mismatched = [path("x/", needs_pk)]

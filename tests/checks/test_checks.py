@@ -66,6 +66,9 @@ def test_lifting_that_takes_paths_from_an_earlier_sync_pattern(urlconf):
         "The coroutine view tests.checks.check_urls.aio_view at 'e/<int:year>/<path:rest>' "
         "answers paths of the pattern '^e/(?P<year>[0-9]{4})/(?P<rest>.*)$' before it "
         "(tests.checks.check_urls.sync_view), as /e/2026/1",
+        "The coroutine view tests.checks.check_urls.aio_view at '^g/(\\w+)/edit/$' answers paths "
+        "of the pattern '^g/(\\d+)/edit/$' before it (tests.checks.check_urls.sync_view), as "
+        "/g/1/edit/",
     ]
     assert all("preserve_order=True" in message.hint for message in messages)
 
