@@ -123,7 +123,8 @@ def is_aio_view(view: Any) -> bool:
     if not iscoroutinefunction(_unwrap_partial(view)):
         return False
     return django_class(view) is None and not any(
-        getattr(layer, "is_left_to_django", False) or first_parameter_is(layer, HttpRequest)
+        getattr(layer, "is_left_to_django", False)
+        or first_parameter_is(layer, HttpRequest, "HttpRequest", "WSGIRequest", "ASGIRequest")
         for layer in view_layers(view)
     )
 
@@ -155,7 +156,8 @@ def may_be_for_django(view: Any) -> bool:
     """Whether a coroutine view is an installed package's and does not say it's made for aiohttp."""
     if isinstance(view, type) or not _is_installed(view):
         return False
-    return not any(first_parameter_is(layer, web.BaseRequest) for layer in view_layers(view))
+    names = "web.Request", "BaseRequest"
+    return not any(first_parameter_is(each, web.BaseRequest, *names) for each in view_layers(view))
 
 
 def _is_installed(view: Any) -> bool:

@@ -33,6 +33,7 @@ def test_json(settings):
     }
     assert [route["path"] for route in routes] == [
         *("/a/new/", "/{year}/", "/{x}/{key}/{y}/", "/e/{year}/{rest}", "/f/{number}/"),
+        *("/g/{var}/show/", "/g/{var}/edit/"),
     ]
 
 

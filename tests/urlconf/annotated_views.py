@@ -8,7 +8,7 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     import django.http
-    from django.core.handlers.asgi import ASGIRequest as Asgi
+    from django.core.handlers.asgi import ASGIRequest
     from django.http import HttpRequest
     from nowhere import Unknown
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def http_request(request: HttpRequest): ...
 
 
-async def renamed_subclass(request: Asgi): ...
+async def subclass(request: ASGIRequest): ...
 
 
 async def dotted(request: django.http.HttpRequest): ...
@@ -44,9 +44,6 @@ async def missing_attribute(request: web.Nothing): ...
 
 
 async def undefined(request: Undefined): ...  # noqa: F821
-
-
-async def undefined_names(request: tuple[A, B, C, D, E, F, G, H, I, J]): ...  # noqa: F821
 
 
 async def return_only(request) -> HttpRequest: ...
