@@ -26,11 +26,11 @@ from types import FrameType
 from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
-from asgiref.sync import AsyncToSync
 from django.conf import settings
 from django.http import HttpRequest
 
-from .gateway.load import has_gil
+from .runtime.bridge import is_run_by_async_to_sync
+from .runtime.interpreter import has_gil
 from .urlconf.patterns import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
@@ -63,8 +63,6 @@ _LIBRARIES = (
 _INSTALLED = {"site-packages", "dist-packages"}
 _BETWEEN = {"aiodjango", "aiohttp", "asgiref", "django"}  # the loop and a view
 _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"}
-# What async_to_sync makes a task of: a native async view of Django's, for one.
-_MAIN_WRAP = AsyncToSync.main_wrap.__code__
 
 
 async def watch_loop(app: web.Application) -> AsyncIterator[None]:
@@ -304,7 +302,7 @@ def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
             and frame.f_globals["__name__"] == "aiodjango.views.handler"
         ):
             return _find_lifted_view(frames[number:]), frames[number + 1 :]
-    if frames[0].f_code is _MAIN_WRAP:
+    if is_run_by_async_to_sync(frames[0].f_code):  # a native async view of Django, for one
         return _find_native_view(frames[1:]), frames[1:]
     return None, frames
 

@@ -21,7 +21,7 @@ IMPORTS = {
     "orm": "conf runtime",
     "urlconf": "converters",
     "middleware": "urlconf",
-    "blocking": "gateway urlconf",
+    "blocking": "runtime urlconf",
     "broadcast": "",
     "open_connections": "broadcast",
     "fallback": "gateway orm resources mount",

@@ -1,13 +1,12 @@
-"""Resident worker threads, fed by one queue, reporting to one event loop.
+"""Resident worker threads: one queue of jobs feeds them, and they report to one event loop.
 
-What costs in handing a request to a thread and back is waking threads and fighting for the GIL.
-So the threads are resident, a second one is woken only when those awake have started nothing for
-a while and the GIL is free, and what threads report is carried to the loop in bulk. While jobs
-compute for long, one thread runs them, and the loop gets the GIL back from it soon.
+The cost of handing a request to a thread and back is waking threads and competition for the GIL.
+So the threads are resident, another one is woken only when those awake have begun nothing for a
+while and the GIL is free, and the event loop is woken once for several reports. While jobs compute
+for long, one thread runs them, and the event loop soon gets the GIL back from it.
 
-Without a GIL (a free-threaded Python) it is cores that are shared: threads are woken while cores
-are free, and while all are busy as many threads run jobs as there are cores besides what the loop
-uses.
+Without a GIL (a free-threaded Python) threads share the cores: they are woken while cores are
+free, and while all are busy as many threads run jobs as the event loop leaves cores.
 """
 
 import asyncio
@@ -20,40 +19,37 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiodjango.runtime.bridge import Bridge
+from aiodjango.runtime.interpreter import InterpreterUse
 from aiodjango.runtime.loopcalls import LoopCalls
-
-from . import switching
-from .load import Load
 
 logger = logging.getLogger("aiodjango.gateway")
 
-# How long (seconds) a job may wait for the threads that are awake before another is woken.
-PATIENCE = 0.001
-# How often (seconds) threads at work are looked after while jobs wait and compute for long: each
-# look takes the GIL from one of them, so what they report waits as long for the loop …
-LONG_PATIENCE = 0.005
-# … and how often when no job waits.
-CALM = 0.01
-# A thread that is at one job for longer (seconds) does not stand for the others any more.
+# How often (seconds) the threads are checked while jobs wait. This is also how long a job may wait
+# for the threads that are awake before another one is woken.
+SHORT_CHECK_INTERVAL = 0.001
+# How often (seconds) while no job waits, or while jobs compute for long: a check then takes the GIL
+# from one of them.
+CHECK_INTERVAL = 0.005
+# A thread that has run one job for longer (seconds) does not count among those that compute.
 LONG_JOB = 0.025
-# How long (seconds) wait_stopped() waits for threads that are at the end of their work …
-FAREWELL = 1.0
-# … and how often meanwhile it looks for coroutines that they have begun to wait for.
-CUT_INTERVAL = 0.25
+# How long (seconds) wait_stopped() waits for threads to end their jobs …
+STOP_TIMEOUT = 1.0
+# … and how often meanwhile it cancels coroutines that they have begun to wait for.
+CANCEL_INTERVAL = 0.25
 
 
 class NoThread(Exception):
-    """The system lets us start no thread."""
+    """The system cannot start a thread."""
 
 
 class Job(Protocol):
-    """What a worker runs. Every job that was submitted sees exactly one of run() and drop()."""
+    """What a thread runs. For each job that was submitted, run() or drop() is called once."""
 
     def wanted(self) -> bool:
-        """Whether somebody still waits for it; asked in the thread, right before it would run."""
+        """Whether its result may be needed; asked in the thread, right before it would run."""
 
     def surely_wanted(self) -> bool:
-        """Whether somebody is known to wait for it; asked when others would have its place."""
+        """Whether its result is known to be needed; asked when the queue is full."""
 
     def run(self) -> None:
         """Do the work; must not raise."""
@@ -63,12 +59,13 @@ class Job(Protocol):
 
 
 class Workers:
-    """At most `threads` daemon threads at work, and beside them those that stepped aside.
+    """At most `threads` daemon threads at work, not counting those that stepped aside.
 
-    Each thread has one context (of `contextvars`) for its life, which is empty at first.
-    Made on the event loop; no thread is started before the first job. Each thread calls
-    `at_thread_end` when it has run its last job. Of the public methods `post` and `step_aside` may
-    be called from any thread, the others on the loop.
+    To be made on the event loop. No thread is started before the first job. Each has one context
+    (of `contextvars`) for its life, which is empty at first. `post` and `step_aside` may be called
+    from any thread, the other public methods on the event loop.
+
+    at_thread_end: called in each thread after its last job.
     """
 
     def __init__(
@@ -86,19 +83,19 @@ class Workers:
         # Guards everything up to the next blank line; held for moments only.
         self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()
-        self._idle: list[threading.Lock] = []  # the gates of sleeping threads, warmest last
+        self._idle: list[threading.Lock] = []  # what sleeping threads wait for, the last one last
         self._alive: set[threading.Thread] = set()
         self._awake = 0  # threads awake and not aside: they take the next jobs
-        self._aside: set[Job] = set()
         self._begun: dict[Job, float] = {}  # when (monotonic) each job of theirs was begun
-        self._count = 0  # jobs begun since the last look
-        self._load = Load()
+        self._aside = 0  # threads at work besides them
+        self._begun_since_check = 0
+        self._use = InterpreterUse()
         self._stopping = False
-
         self.abandoned = 0
+
         self._started = 0  # for the threads' names
-        self._watch: asyncio.TimerHandle | None = None
-        self._looking = False  # the watch comes soon, not in its own good time
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_is_short = False
         self._stopped = asyncio.Event()
         self._reports = LoopCalls()
 
@@ -106,8 +103,8 @@ class Workers:
 
     @property
     def busy(self) -> int:
-        """Threads at work, those that stand aside included."""
-        return self._awake + len(self._aside)
+        """Threads at work, including those that stepped aside."""
+        return self._awake + self._aside
 
     @property
     def pending(self) -> int:
@@ -118,17 +115,11 @@ class Workers:
         """Queue `job`. Raises NoThread when there is no thread for it and none can be started."""
         with self._lock:
             self._jobs.append(job)
-            if self._awake == 0:
-                if not self._wake():
-                    self._jobs.pop()
-                    raise NoThread
-            elif self._awake < self._load.places:
-                self._wake_for_free_core()
-        if not self._looking:
-            self._looking = True
-            if self._watch is not None:
-                self._watch.cancel()
-            self._watch = self.loop.call_later(PATIENCE, self._look)
+            if self._awake < self._use.capacity and not self._wake_for_jobs():
+                self._jobs.pop()
+                raise NoThread
+        if not (self._timer_is_short or self._use.computes_long):
+            self._set_timer(is_short=True)
 
     def sweep(self) -> None:
         """Drop the queued jobs that nobody wants any more, or perhaps nobody."""
@@ -152,71 +143,62 @@ class Workers:
                 gate.release()
             self._awake += len(self._idle)
             self._idle.clear()
-            switching.restore(self)
+            self._use.reset()
         for job in jobs:
             self._abandon(job)
-        if self._watch is not None:
-            self._watch.cancel()
-            self._reports.wake(self.loop)  # for what threads have left to the watch
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._timer_is_short = None, False
+            self._reports.wake(self.loop)  # for what threads have left to the timer
 
     async def wait_stopped(self) -> None:
-        """Wait, after stop(), for threads at the end of their work, a moment long.
+        """Wait, after stop(), until the threads have ended: at most STOP_TIMEOUT.
 
-        The coroutines that threads wait for are cancelled: those that run now at once; those that
-        begin later, to clean up perhaps, a moment later. A thread that is stuck in its job is left
-        behind: it is a daemon, so it does not keep the process alive.
+        The coroutines that threads wait for are cancelled: those that run now at once, those that
+        begin later, perhaps to clean up, at the next CANCEL_INTERVAL. A thread whose job does not
+        end is left behind: it is a daemon, so it does not keep the process alive.
         """
         threads = list(self._alive)
-        deadline = self.loop.time() + FAREWELL
+        deadline = self.loop.time() + STOP_TIMEOUT
         while self._alive and self.loop.time() < deadline:
             self.bridge.cut()
             try:
-                await asyncio.wait_for(self._stopped.wait(), CUT_INTERVAL)
+                await asyncio.wait_for(self._stopped.wait(), CANCEL_INTERVAL)
             except TimeoutError:
                 pass
         if self._alive:
             logger.warning("%d worker threads are still busy: left behind", len(self._alive))
         for thread in threads:
             if thread not in self._alive:
-                thread.join()  # it has said that it is at its very end
+                thread.join()  # it has only to return
 
-    def _look(self) -> None:
-        """Look after the threads, while any is at work, and collect what was reported."""
+    def _set_timer(self, *, is_short: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        interval = SHORT_CHECK_INTERVAL if is_short else CHECK_INTERVAL
+        self._timer = self.loop.call_later(interval, self._check)
+        self._timer_is_short = is_short
+
+    def _check(self) -> None:
+        """Wake a thread if those awake make no progress; make the calls that were posted."""
         with self._lock:
             if self.busy:
-                self._load.look(self._count)
-                self._count = 0
-                self._adapt()
-                if self._jobs and self._awake < self._places() and self._is_stuck():
+                self._use.measure(self._begun_since_check)
+                self._begun_since_check = 0
+                if self._jobs and self._awake < self._limit() and self._is_stuck():
                     self._wake()
-                self._looking = bool(self._jobs)
-                self._watch = self.loop.call_later(self._interval(), self._look)
+                self._set_timer(is_short=bool(self._jobs) and not self._use.computes_long)
             else:
-                self._load.forget()
-                self._adapt()
-                self._looking = False
-                self._watch = None
+                self._use.reset()
+                self._timer, self._timer_is_short = None, False
         self._reports.make()
 
-    def _adapt(self) -> None:
-        if self._load.has_gil and self._load.computes_long:
-            switching.shorten(self)
-        else:
-            switching.restore(self)
-
-    def _interval(self) -> float:
-        """Seconds until the next look."""
-        if not self._jobs:
-            return CALM
-        is_costly = self._load.has_gil and self._load.computes_long
-        return LONG_PATIENCE if is_costly else PATIENCE
-
     def _is_stuck(self) -> bool:
-        """Whether all threads that are awake have been at their jobs for a while."""
+        """Whether no thread that is awake has begun a job lately."""
         if len(self._begun) < self._awake:
             return False  # one is on its way
-        limit = time.monotonic() - PATIENCE
-        return all(begun < limit for begun in self._begun.values())
+        latest = time.monotonic() - SHORT_CHECK_INTERVAL
+        return all(begun < latest for begun in self._begun.values())
 
     def _abandon(self, job: Job) -> None:
         with self._lock:
@@ -226,25 +208,23 @@ class Workers:
     # --- In any thread ---------------------------------------------------------------------
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Call `callback(*args)` on the loop, soon; one wake-up carries what many threads post.
+        """Call `callback(*args)` on the event loop, soon.
 
-        While jobs wait the loop comes by itself (see `_look`). To wake it would be to lose the
-        GIL to it: one switch for each report, where one for several will do.
+        While jobs wait, the next check makes the calls. Waking the event loop would give it the
+        GIL: one switch for each report instead of one for several.
         """
         self._reports.add(callback, *args)
-        will_look = self._load.has_gil and self._jobs and self._watch is not None
-        if not will_look:
+        if not (self._jobs and self._timer_is_short and self._use.has_gil):
             self._reports.wake(self.loop)
 
     def step_aside(self, job: Job) -> None:
         """The thread of `job`, which is running, no longer counts: another may be woken for it."""
         with self._lock:
-            if job in self._aside:  # pragma: no cover - its stream was cut off just now
+            if self._begun.pop(job, None) is None:  # pragma: no cover - its stream was just cut off
                 return
-            self._aside.add(job)
-            self._begun.pop(job, None)
+            self._aside += 1
             self._awake -= 1
-            if self._jobs and self._awake < self._places():
+            if self._jobs and self._awake < self._limit():
                 self._wake()
 
     # --- In the threads, and helpers under the lock ----------------------------------------
@@ -270,34 +250,38 @@ class Workers:
         self._awake += 1
         return True
 
-    def _wake_for_free_core(self) -> None:
-        """Wake a thread if there are more jobs than threads on their way to one."""
-        if len(self._jobs) > self._awake - len(self._begun) and self._awake < self._threads:
-            self._wake()
+    def _wake_for_jobs(self) -> bool:
+        """Wake a thread if more jobs wait than threads are on their way to one.
 
-    def _places(self) -> int:
-        """How many threads may take jobs: all, or so many as can compute besides long ones."""
-        if not self._load.is_full or (self._load.has_gil and not self._load.computes_long):
+        Returns whether any thread is awake (under the lock).
+        """
+        if self._awake < self._threads and len(self._jobs) > self._awake - len(self._begun):
+            self._wake()
+        return self._awake > 0
+
+    def _limit(self) -> int:
+        """How many threads may take jobs."""
+        if not self._use.is_full:
             return self._threads
-        limit = time.monotonic() - LONG_JOB
-        long_ones = sum(begun < limit for begun in self._begun.values())
-        return min(self._threads, self._load.places + long_ones)
+        earliest = time.monotonic() - LONG_JOB
+        long_jobs = sum(begun < earliest for begun in self._begun.values())
+        return min(self._threads, self._use.capacity + long_jobs)
 
     def _work(self) -> None:
         gate = threading.Lock()
         gate.acquire()
         job: Job | None = None
         with self._lock:
-            self._load.enter()
+            self._use.add_thread()
         while True:
             with self._lock:
                 if job is not None and self._begun.pop(job, None) is None:
-                    self._aside.discard(job)
+                    self._aside -= 1
                     self._awake += 1
-                if self._jobs and self._awake <= self._places():
+                if self._jobs and self._awake <= self._limit():
                     job = self._jobs.popleft()
                     self._begun[job] = time.monotonic()
-                    self._count += 1
+                    self._begun_since_check += 1
                 else:
                     self._awake -= 1
                     # When a stream that stood aside has ended there is a thread too many.
@@ -312,19 +296,19 @@ class Workers:
                 job.run()
             else:
                 self._abandon(job)
-        self._tidy_up()
+        self._clean_up()
         self._leave()
 
-    def _tidy_up(self) -> None:
+    def _clean_up(self) -> None:
         if self._at_thread_end is not None:
             try:
                 self._at_thread_end()
             except BaseException:  # an exit, too, must not hide that the thread ends
-                logger.exception("A worker thread could not tidy up at its end")
+                logger.exception("The clean-up at the end of a worker thread failed")
 
     def _leave(self) -> None:
         with self._lock:
-            self._load.leave()
+            self._use.remove_thread()
             self._alive.discard(threading.current_thread())
             last = not self._alive
         if last:

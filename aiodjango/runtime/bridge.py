@@ -1,17 +1,18 @@
-"""The way back: coroutines that sync code in a worker thread runs on the server's event loop.
+"""How async_to_sync() in sync code runs its coroutine on the server's event loop.
 
-asgiref's `async_to_sync` looks for such a loop in thread-local state, which asgiref itself sets in
-a thread that it enters by `sync_to_async`. Worker threads are entered by nothing, so the state is
-set here, before each call: two attributes, a fraction of a microsecond.
+asgiref's `async_to_sync()` finds such a loop in thread-local state, which asgiref itself sets only
+in threads that `sync_to_async()` uses. No worker thread is one of those, so the state is set here
+before each call: two attributes, a fraction of a microsecond.
 
 Why not enter each thread once by `sync_to_async(…, thread_sensitive=False, executor=…)`? That is a
-task that waits on the loop for as long as the thread lives: whoever cancels all tasks to end a
-loop, as `asyncio.run()` does, would wait for a thread that is stuck. And the state does not last:
-each `sync_to_async` inside a coroutine that the thread waits for overwrites it, with a loop that
-may soon be closed (`force_new_loop`).
+task that waits on the loop as long as the thread lives: `asyncio.run()` and others, which cancel
+all tasks to close a loop, would wait for a thread that is stuck. And the state does not last:
+each `sync_to_async()` inside a coroutine that the thread waits for replaces it, perhaps by a loop
+that is closed soon (`force_new_loop`).
 
-All that we know of asgiref's inside stands in this module. Should it change there, coroutines run
-on loops of their own, as under any WSGI server, or are not found at the end; nothing else breaks.
+Private in asgiref are `SyncToAsync.threadlocal`, `AsyncToSync.main_wrap` and its argument
+`context`. All uses of them are in this module. If they change there, coroutines run on loops of
+their own, as under any WSGI server, or are not cancelled when the server ends.
 """
 
 import asyncio
@@ -19,20 +20,35 @@ import contextvars
 import inspect
 import os
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync
 
-# The bridge of the thread that runs sync code; seen in all coroutines that it waits for, too.
+# The bridge of the thread that runs sync code, also in all coroutines that it waits for.
 _bridge: contextvars.ContextVar["Bridge | None"] = contextvars.ContextVar(
     "aiodjango.runtime.bridge", default=None
 )
-# What async_to_sync makes a task of.
-_MAIN_WRAP = AsyncToSync.main_wrap.__code__
+_CODE_OF_TASKS = AsyncToSync.main_wrap.__code__
+
+
+def set_main_loop(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    """Let async_to_sync() in the current thread run coroutines on a loop.
+
+    pid: of the process that the loop runs in; async_to_sync() uses the loop in that one only.
+    """
+    state = SyncToAsync.threadlocal
+    state.main_event_loop = loop
+    state.main_event_loop_pid = pid
+
+
+def is_run_by_async_to_sync(code: CodeType) -> bool:
+    """Whether a task whose coroutine has this code is one for which async_to_sync() waits."""
+    return code is _CODE_OF_TASKS
 
 
 class Bridge:
-    """Leads from the worker threads of one gateway to the event loop that it is made on."""
+    """Connects the worker threads of a gateway to the event loop that it is made on."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -42,13 +58,11 @@ class Bridge:
     # --- In the threads --------------------------------------------------------------------
 
     def open(self) -> None:
-        """Let sync code that this thread runs from now on, in this context, find the loop."""
-        state = SyncToAsync.threadlocal
-        state.main_event_loop = self._loop
-        state.main_event_loop_pid = self._pid
+        """Connect the current thread, for what it runs from now on in the current context."""
+        set_main_loop(self._loop, self._pid)
         _bridge.set(self)
 
-    # --- On the loop -----------------------------------------------------------------------
+    # --- On the event loop -----------------------------------------------------------------
 
     @property
     def was_cut(self) -> bool:
@@ -63,10 +77,12 @@ class Bridge:
                 task.cancel()
 
     def _tasks(self) -> Iterator[asyncio.Task[Any]]:
-        # Not kept count of as they come: asgiref tells of a task only where it has set the state.
+        # They are not counted when they begin: asgiref registers them only where it has set the
+        # state itself.
         for task in asyncio.all_tasks(self._loop):
             coroutine: Any = task.get_coro()
-            if getattr(coroutine, "cr_code", None) is not _MAIN_WRAP:
+            code = getattr(coroutine, "cr_code", None)
+            if code is None or not is_run_by_async_to_sync(code):
                 continue  # also what such a coroutine has left running in the background
             # The context of the waiting thread. (Task.get_context() needs Python 3.12.)
             contexts = inspect.getcoroutinelocals(coroutine).get("context")

@@ -83,7 +83,7 @@ class TestThreadEnd:
         await server.runner.cleanup()
         assert len(ended.threads) == 1
         assert not held.runs()
-        assert gateway_log() == ["A worker thread could not tidy up at its end"]
+        assert gateway_log() == ["The clean-up at the end of a worker thread failed"]
 
 
 async def test_a_stream_that_would_begin_while_the_server_ends(serve):

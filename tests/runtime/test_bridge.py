@@ -336,7 +336,7 @@ class TestEnd:
             await lost(request)
 
     async def test_a_long_clean_up_is_cancelled_only_once(self, monkeypatch):
-        monkeypatch.setattr("aiodjango.gateway.threads.CUT_INTERVAL", 0.01)
+        monkeypatch.setattr("aiodjango.gateway.threads.CANCEL_INTERVAL", 0.01)
         ends = []
         begun = asyncio.Event()
 
