@@ -52,6 +52,7 @@ class InterpreterUse:
         self.has_gil = has_gil()
         self._cores = 1 if self.has_gil else _core_count()
         self._clocks: dict[int, float] = {}  # of the threads: clock, and its last reading
+        self._measured = 0.0  # when (monotonic)
         self.reset()
 
     # --- In the threads --------------------------------------------------------------------
@@ -71,7 +72,7 @@ class InterpreterUse:
 
     def reset(self) -> None:
         """Forget what was measured."""
-        self._last: tuple[float, float] | None = None  # time, and processor time of the loop
+        self._last_loop_time: float | None = None  # processor time of the event loop
         # Seconds in the last few measurements.
         self._elapsed = self._used = self._used_by_loop = 0.0
         self._jobs = 0.0
@@ -85,27 +86,37 @@ class InterpreterUse:
 
         jobs: how many the threads have begun since the last measurement.
         """
-        now, own, used = time.monotonic(), time.thread_time(), self._read_clocks()
-        if self._last is not None:
-            then, own_then = self._last
-            self._elapsed = self._elapsed * DECAY + now - then
-            self._used = self._used * DECAY + used
-            self._used_by_loop = self._used_by_loop * DECAY + own - own_then
-            self._jobs = self._jobs * DECAY + jobs
-            is_busy = self._used + self._used_by_loop > self._elapsed * BUSY * self._cores
-            if self.has_gil:
-                # Of jobs that were begun before, at least one goes on.
-                self.computes_long = self._used > LONG_COMPUTATION * max(self._jobs, 1.0)
-                self.is_full = is_busy and self.computes_long and not self._run_without_gil()
-            else:
-                self.is_full = is_busy
-                used_by_loop = self._used_by_loop / self._elapsed
-                self.capacity = max(1, round(self._cores - used_by_loop))
-            if self.computes_long:
-                _switch_interval.shorten(self)
-            else:
-                _switch_interval.restore(self)
-        self._last = now, own
+        now = time.monotonic()
+        elapsed, self._measured = now - self._measured, now
+        if self.has_gil and jobs * LONG_COMPUTATION > elapsed:
+            # So many jobs cannot be long ones. Reading the clocks takes a system call for each.
+            self.reset()
+            return
+        used, used_by_loop = self._read_clocks(), time.thread_time()
+        if self._last_loop_time is not None:
+            self._add(elapsed, used, used_by_loop - self._last_loop_time, jobs)
+            self._conclude()
+        self._last_loop_time = used_by_loop
+
+    def _add(self, elapsed: float, used: float, used_by_loop: float, jobs: int) -> None:
+        self._elapsed = self._elapsed * DECAY + elapsed
+        self._used = self._used * DECAY + used
+        self._used_by_loop = self._used_by_loop * DECAY + used_by_loop
+        self._jobs = self._jobs * DECAY + jobs
+
+    def _conclude(self) -> None:
+        is_busy = self._used + self._used_by_loop > self._elapsed * BUSY * self._cores
+        if not self.has_gil:
+            self.is_full = is_busy
+            self.capacity = max(1, round(self._cores - self._used_by_loop / self._elapsed))
+            return
+        # Of jobs that were begun before, at least one goes on.
+        self.computes_long = self._used > LONG_COMPUTATION * max(self._jobs, 1.0)
+        self.is_full = is_busy and self.computes_long and not self._run_without_gil()
+        if self.computes_long:
+            _switch_interval.shorten(self)
+        else:
+            _switch_interval.restore(self)
 
     def _read_clocks(self) -> float:
         """Return how long the threads have computed since the last reading."""
