@@ -9,6 +9,7 @@ from itertools import islice
 
 from .backend import Backend, BrokerUnavailable, Message
 from .outbox import RETRY
+from .tasks import end_tasks
 
 logger = logging.getLogger("aiodjango.broadcast")
 
@@ -40,6 +41,7 @@ class Link:
         self.receive = receive
         self._resume = resume
         self._task: asyncio.Task[None] | None = None
+        self._both: list[asyncio.Task[None]] = []
         self._is_away = False
         self._opened = asyncio.Event()
         # Channels, in order, for which the broker is to be asked, or no longer.
@@ -74,8 +76,7 @@ class Link:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_tasks(self._task, *self._both)
 
     # --- For the back end ------------------------------------------------------------------
 
@@ -96,20 +97,21 @@ class Link:
     # --- The connection --------------------------------------------------------------------
 
     async def _run(self) -> None:
+        create_task = asyncio.get_running_loop().create_task
         while True:
-            try:
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(self._listen())
-                    both.create_task(self._adjust())
-            except* Exception as errors:
-                self._note_loss(errors.exceptions[0])
+            # Not a TaskGroup: it cancels its tasks only once, and waits for one that goes on.
+            both = self._both = [create_task(self._listen()), create_task(self._adjust())]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await end_tasks(*both)
+            errors = [task.exception() for task in both if not task.cancelled()]
+            self._note_loss(next(filter(None, errors), BrokerUnavailable("cancelled")))
             await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
 
     async def _listen(self) -> None:
         await self._backend.listen(self)
         raise BrokerUnavailable("the connection was closed")
 
-    def _note_loss(self, error: Exception) -> None:
+    def _note_loss(self, error: BaseException) -> None:
         if not self._is_away:
             self._is_away = True
             logger.warning(

@@ -7,6 +7,7 @@ from collections import deque
 from itertools import islice
 
 from .backend import Backend, BrokerUnavailable, Message
+from .tasks import end_tasks
 
 logger = logging.getLogger("aiodjango.broadcast")
 
@@ -71,8 +72,7 @@ class Outbox:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_tasks(self._task)
 
     async def _next_progress(self) -> None:
         self._progress.clear()
