@@ -1,7 +1,6 @@
-"""What happens to a request that no route takes: it goes on to the Django WSGI application.
+"""Requests that no route matches go to the Django WSGI application.
 
-Two doors lead there, and they behave alike: a catch-all resource behind all other routes of an
-application, and a middleware for applications that want it at a place of their own choice.
+They get there by a catch-all resource after all other routes of an application, or by a middleware.
 """
 
 import logging
@@ -14,9 +13,7 @@ from wsgiref.types import WSGIApplication
 from aiohttp import hdrs, web
 from django.db import connections
 
-from .gateway.framing import handle_expect, is_last, refuse
-from .gateway.handler import Gateway
-from .gateway.malformed import client_faults_hushed
+from .gateway import Gateway, client_faults_filtered, handle_expect, is_last, refuse
 from .mount import StaticUrls
 from .orm.caches import close_thread_caches, forget_caches
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
@@ -25,66 +22,41 @@ logger = logging.getLogger("aiodjango")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# What monitoring tools call every path that Django answers: no path of the site, above all not "/".
+# How monitoring tools name every path that Django answers: not as a path of the site, such as "/".
 CANONICAL = "/{django}"
 
 
-class Fallback:
-    """A WSGI application behind an aiohttp application, with its threads.
+class Fallback(Gateway):
+    """The gateway to Django in an aiohttp application.
 
-    options: those of `aiodjango.gateway.handler.Gateway`, where each is documented.
+    options: those of `Gateway`, where each is documented.
     """
 
     def __init__(self, wsgi: WSGIApplication, **options: Any) -> None:
         if not callable(wsgi):
             raise TypeError(
-                f"The fallback has to be a WSGI application, as get_wsgi_application() gives, "
+                f"The fallback has to be a WSGI application, as get_wsgi_application() returns, "
                 f"not {wsgi!r}."
             )
-        self.gateway = Gateway(wsgi, at_thread_end=_close_connections, **options)
-        self.mount = ""
-
-    @property
-    def busy(self) -> int:
-        """Threads that run a request now."""
-        return self.gateway.busy
-
-    @property
-    def pending(self) -> int:
-        """Complete requests that wait for a thread."""
-        return self.gateway.pending
-
-    @property
-    def shed(self) -> int:
-        """Requests refused with 503 since the start, because too many were pending."""
-        return self.gateway.shed
-
-    @property
-    def abandoned(self) -> int:
-        """Requests never run since the start, because their client left before their turn."""
-        return self.gateway.abandoned
+        super().__init__(wsgi, at_thread_end=_close_connections, **options)
 
     # Monitoring tools show the name of a handler.
     async def hand_to_django(self, request: web.Request) -> web.StreamResponse:
         """Let the WSGI application answer."""
-        return await self.gateway.handle(request, self.mount)
+        return await self.handle(request)
 
     async def cleanup_ctx(self, app: web.Application) -> AsyncIterator[None]:
-        """Hold the fallback in an application from its start-up to its cleanup."""
+        """Start with an application, and end at its cleanup."""
         app.setdefault(FALLBACK, self)
         _warn_of_hiding_routes(app.router, self.mount)
         forget_caches()
-        with StaticUrls.following(self.mount), client_faults_hushed():
+        with StaticUrls.following(self.mount), client_faults_filtered():
             yield
-        await self.gateway.close()
-
-    async def shutdown(self, app: web.Application) -> None:
-        """Begin to end, as an application's on_shutdown handler."""
-        await self.gateway.shutdown()
+        await self.close()
 
 
 def _close_connections() -> None:
-    """Close what Django has opened for the current thread."""
+    """Close what Django has opened in the current thread."""
     connections.close_all()
     close_thread_caches()
 
@@ -93,9 +65,9 @@ FALLBACK: web.AppKey[Fallback] = web.AppKey("aiodjango.FALLBACK", Fallback)
 
 
 class FallbackRoute(web.ResourceRoute):
-    """The one route of a catch-all, by which a middleware knows that nothing else matched.
+    """The route of a catch-all; a middleware finds it where no other route matches.
 
-    fallback: None for one that passes on to the fallback of an application around it.
+    fallback: None where the fallback of an outer application answers.
     """
 
     def __init__(self, resource: web.AbstractResource, fallback: Fallback | None) -> None:
@@ -105,7 +77,7 @@ class FallbackRoute(web.ResourceRoute):
 
 
 class CatchAll(PlacedResource):
-    """Matches, behind all other resources of a router, every path that they leave."""
+    """Matches every path that no other resource of a router matches."""
 
     is_last = True
 
@@ -123,7 +95,7 @@ class CatchAll(PlacedResource):
 
 
 class CatchAllEntry(IndexEntry):
-    """Stands at the end of the entry of aiohttp's index that holds a mount's root."""
+    """The last resource in aiohttp's index, in the entry of a mount's root."""
 
     def __init__(self, router: web.UrlDispatcher, mount: str, fallback: Fallback | None) -> None:
         super().__init__(CANONICAL)
@@ -148,10 +120,10 @@ class CatchAllEntry(IndexEntry):
 
 
 class _SelectiveResources:
-    """The resources of a router that don't answer every method.
+    """The resources of a router that do not answer every method.
 
-    aiohttp answers 405 where such a resource has the path and nothing else has it. A catch-all
-    has every path, so it needs to know.
+    aiohttp answers 405 where only such a resource matches the path. A catch-all matches every path,
+    so it has to do the same.
     """
 
     def __init__(self, router: web.UrlDispatcher) -> None:
@@ -161,7 +133,7 @@ class _SelectiveResources:
             if isinstance(resource, PlacedResource) or hdrs.METH_ANY in methods:
                 continue
             if "app" in resource.get_info():
-                continue  # a sub-application answers all below its prefix itself
+                continue  # a sub-application answers every path below its prefix
             self._index.setdefault(_index_key(resource.canonical), []).append(resource)
 
     def __bool__(self) -> bool:
@@ -205,7 +177,7 @@ class FallbackMiddleware:
         elif isinstance(match.http_exception, web.HTTPNotFound):
             app = match.apps[-1]
             if app is match.current_app:
-                self._place(match.apps)
+                self._add_catch_all(match.apps)
                 return await self._fallback.hand_to_django(request)
         return await handler(request)
 
@@ -214,11 +186,8 @@ class FallbackMiddleware:
         own = match.apps.index(match.current_app)
         return not any(map(has_fallback, match.apps[own + 1 :]))
 
-    def _place(self, apps: Sequence[web.Application]) -> None:
-        """Put a catch-all into the application, so that its next miss costs no 404 of aiohttp's.
-
-        The application is running, and its routes are complete.
-        """
+    def _add_catch_all(self, apps: Sequence[web.Application]) -> None:
+        """Add a catch-all to a running application, because aiohttp's HTTPNotFound is slow."""
         router = apps[-1].router
         self._fallback.mount = mount_of(apps)
         arrange(router)
@@ -259,11 +228,11 @@ async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
     fallback = getattr(route, "fallback", None) or _enclosing_fallback(request)
     if fallback is None:
         return await refuse(web.HTTPNotFound(), request)
-    return await fallback.gateway.handle_expect(request)
+    return await fallback.handle_expect(request)
 
 
 def _warn_of_hiding_routes(router: web.UrlDispatcher, mount: str) -> None:
-    """Warn of routes that take every path before the fallback can."""
+    """Warn of routes that match every path before the fallback does."""
     probes = [f"{mount}/aiodjango", f"{mount}/aiodjango/", f"{mount}/aiodjango/probe.of/paths"]
     for resource in router.resources():
         pattern = resource.get_info().get("pattern")

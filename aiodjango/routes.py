@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from .converters import Matched, Matcher, django_path
-from .gateway.framing import handle_expect
+from .gateway import handle_expect
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
 from .urlconf.index import ANYTHING, PathIndex, Shape, shapes

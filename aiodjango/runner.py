@@ -8,8 +8,7 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
-from .gateway.connection import Connection, end_when_received, has_more_requests
-from .gateway.decoding import DecodedBody
+from .gateway import Connection, DecodedBody, end_when_received, has_more_requests
 from .open_connections import close_open_connections
 from .runtime.options import seconds, whole_number
 

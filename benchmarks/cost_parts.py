@@ -13,9 +13,9 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, StreamWriter
 
 from aiodjango import get_aio_application
-from aiodjango.gateway.call import Call, make_head
+from aiodjango.gateway.call import Call
 from aiodjango.gateway.environ import TrustedProxies, build_environ
-from aiodjango.gateway.response import WholeReply
+from aiodjango.gateway.head import make_head
 from aiodjango.gateway.stream import Streams
 from aiodjango.gateway.threads import Workers
 from benchmarks.cost_steps import CONNECTIONS, Cost, least, new_streams, serving, trivial
@@ -159,16 +159,16 @@ def loop_parts(
     parser.message_consumed()
     proxies = TrustedProxies("127.0.0.1")
     head = make_head("200 OK", headers_of(application, request))
-    reply = WholeReply(head.with_length(5), b"hello")
+    head = head.with_length(5)
 
     def new_request() -> web.Request:
         writer = StreamWriter(answering, loop)
         return web.Request(message, payload, request.protocol, writer, request.task, loop)
 
-    def new_reply() -> tuple[web.Request, web.StreamResponse]:
+    def new_response() -> tuple[web.Request, web.StreamResponse]:
         fresh = new_request()
         fresh._match_info = request.match_info
-        return fresh, reply.response(fresh)
+        return fresh, complete_response(head, b"hello")
 
     async def parse(_: None) -> None:
         parser.feed_data(raw)
@@ -184,10 +184,7 @@ def loop_parts(
         build_environ(fresh, "", proxies)["wsgi.input"] = io.BytesIO()
 
     async def call(environ: dict[str, Any]) -> None:
-        Call(application, environ, transport, streams)
-
-    async def respond(_: None) -> None:
-        reply.response(request)
+        Call(application, environ, transport, streams.workers, streams)
 
     async def send(made: tuple[web.Request, web.StreamResponse]) -> None:
         fresh, response = made
@@ -200,8 +197,7 @@ def loop_parts(
         "aiohttp: routing, to the catch-all": (new_request, route),
         "the environ": (new_request, environ),
         "the call object": (lambda: new_environ(request), call),
-        "the response, of what the thread reported": (nothing, respond),
-        "aiohttp: status, headers and body as bytes": (new_reply, send),
+        "aiohttp: status, headers and body as bytes": (new_response, send),
     }
 
 
@@ -214,13 +210,18 @@ def thread_parts(
     headers = headers_of(application, request)
 
     def new_call() -> Call:
-        return Call(trivial, new_environ(request), transport, streams)
+        return Call(trivial, new_environ(request), transport, streams.workers, streams)
 
     async def run_call(call: Call) -> None:
         call.run()
 
     async def check_head(_: None) -> None:
         make_head("200 OK", headers)
+
+    head = make_head("200 OK", headers).with_length(5)
+
+    async def respond(_: None) -> None:
+        complete_response(head, b"hello")
 
     async def ask_django(environ: dict[str, Any]) -> None:
         b"".join(application(environ, ignore))
@@ -231,6 +232,7 @@ def thread_parts(
     return {
         "the call, with PEP 3333's checks": (new_call, run_call),
         "… of it, checks of status and headers": (nothing, check_head),
+        "… of it, the response of aiohttp": (nothing, respond),
         "Django, from environ to response": (lambda: new_environ(request), ask_django),
         "Django's close()": (lambda: application(new_environ(request), ignore), close),
     }

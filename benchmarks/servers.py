@@ -18,7 +18,7 @@ from django.conf import settings
 from django.urls import path
 
 from aiodjango import fallback_middleware, get_aio_application, setup
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 
 FEW, MANY = 10, 10_000
 

@@ -22,7 +22,7 @@ from aiodjango.conf import (
     transaction_timeout,
     watch_interval,
 )
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 
 UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 ROOT = Path(__file__).parents[1]

@@ -10,6 +10,8 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http import HttpProcessingError, StreamWriter
 from django.core.servers.basehttp import WSGIRequestHandler
 
+from aiodjango.gateway import reason_of
+
 __all__ = ("AccessLogger", "CountingWriter", "ProtocolLogger", "log_websocket")
 
 logger = logging.getLogger("django.server")
@@ -81,9 +83,7 @@ def _log_refusal(status: int, refusal: HttpProcessingError) -> None:
     if refusal.message.startswith(_TLS_REFUSAL):
         line.log_message('"%s" %s %s', _TLS_HANDSHAKE, str(status), "-")
         return
-    # The parser draws a caret under the place, on a line of its own.
-    reason = " ".join(refusal.message.rstrip(" ^\n").split())
-    line.log_message("code %d, message %s", status, reason)
+    line.log_message("code %d, message %s", status, reason_of(refusal))
     line.log_message('"%s" %s %s', "-", str(status), "-")
 
 

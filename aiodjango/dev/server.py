@@ -147,7 +147,7 @@ class DevelopmentServer:
 def _limit_to_one_thread(app: web.Application) -> None:
     for part in applications(app):
         if FALLBACK in part:
-            part[FALLBACK].gateway.threads = 1
+            part[FALLBACK].threads = 1
 
 
 def _count_bodies(server: web.Server) -> None:

@@ -10,7 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import Http404, HttpRequest, HttpResponseNotFound
 from django.http.response import HttpResponseBase
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 
 # The header of a response that leaves the request to the views.
 _NO_FILE = "X-No-File"

@@ -14,8 +14,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from aiodjango.gateway.connection import attend
-from aiodjango.gateway.framing import close_if_last, discard_rest, handle_expect, refuse
+from aiodjango.gateway import attend, close_if_last, discard_rest, handle_expect, refuse
 from aiodjango.resources import NO_METHODS, IndexEntry, Resolved
 from aiodjango.runtime.exits import without_exit
 

@@ -15,9 +15,14 @@ from http import HTTPStatus
 
 from aiohttp import ETag, hdrs, web
 
-from aiodjango.gateway.dates import has_dates, ignore_unreadable_dates
-from aiodjango.gateway.memory import UNCOUNTED
-from aiodjango.gateway.response import FileReply, Head, Reply, WholeReply
+from aiodjango.gateway import (
+    UNCOUNTED,
+    Head,
+    OpenFileResponse,
+    complete_response,
+    has_dates,
+    ignore_unreadable_dates,
+)
 
 from .folder import FoundFile
 
@@ -69,10 +74,10 @@ def respond(request: web.Request, found: FoundFile, headers: Headers) -> web.Str
     headers: those of a complete response that do not depend on the content.
     """
     with found.file:
-        return _reply(request, found, headers).response(request)
+        return _respond(request, found, headers)
 
 
-def _reply(request: web.Request, found: FoundFile, headers: Headers) -> Reply:
+def _respond(request: web.Request, found: FoundFile, headers: Headers) -> web.StreamResponse:
     size, nanoseconds = found.status.st_size, found.status.st_mtime_ns
     etag, modified = f"{nanoseconds:x}-{size:x}", nanoseconds // 10**9
     headers = {
@@ -153,20 +158,20 @@ def _requested_range(request: web.Request, size: int) -> range | None:
     return range(int(first), min(int(last) + 1, size))
 
 
-def _without_body(status: HTTPStatus, headers: Headers) -> Reply:
-    return WholeReply(_head(status, headers), None)
+def _without_body(status: HTTPStatus, headers: Headers) -> web.StreamResponse:
+    return complete_response(_head(status, headers), None)
 
 
 def _with_body(
     request: web.Request, file: io.FileIO, status: HTTPStatus, headers: Headers, part: range
-) -> Reply:
+) -> web.StreamResponse:
     head = _head(status, headers).with_length(len(part))
     if request.method == hdrs.METH_HEAD:
-        return WholeReply(head, None)
+        return complete_response(head, None)
     # One write with the headers is faster for a small file than sendfile.
     if len(part) <= UNCOUNTED:
-        return WholeReply(head, os.pread(file.fileno(), len(part), part.start))
-    return FileReply(head, io.FileIO(os.dup(file.fileno())), part.start, len(part))
+        return complete_response(head, os.pread(file.fileno(), len(part), part.start))
+    return OpenFileResponse(head, io.FileIO(os.dup(file.fileno())), part.start, len(part))
 
 
 def _head(status: HTTPStatus, headers: Headers) -> Head:

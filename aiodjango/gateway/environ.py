@@ -1,8 +1,6 @@
-"""What a WSGI application is told of a request: the environ of PEP 3333.
+"""The environ of PEP 3333: what a WSGI application learns about a request."""
 
-Everything here runs on the event loop, is pure, and takes what it needs from the parsed request.
-"""
-
+import io
 import ipaddress
 import os
 import sys
@@ -10,17 +8,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from wsgiref.util import FileWrapper
 
 from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
-from .filewrapper import FileWrapper
+from .body import Body
 
-# The same for every request; copied, which is cheaper than building it.
+# The same for every request; a copy is cheaper than a new one.
 _BASE: Mapping[str, Any] = {
     "wsgi.version": (1, 0),
     "wsgi.multithread": True,
-    # A server cannot know how many processes were started beside it: this is the safe answer.
+    # A server does not know how many processes there are: this is the safe answer.
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
     "wsgi.input_terminated": True,
@@ -28,31 +27,33 @@ _BASE: Mapping[str, Any] = {
     "SERVER_SOFTWARE": SERVER_SOFTWARE,
 }
 
-# Of the type that aiohttp's names of headers have, which is the quickest to look up.
+# The type of aiohttp's header names, which are looked up fastest.
 _istr = type(hdrs.HOST)
-# How a proxy says that its client came over TLS (the names and values that gunicorn knows).
+# How a proxy reports that its client uses TLS: the names and values that gunicorn knows.
 _SECURE_HEADERS = (
     (_istr("X-Forwarded-Proto"), "https"),
     (_istr("X-Forwarded-Protocol"), "ssl"),
     (_istr("X-Forwarded-Ssl"), "on"),
 )
-# Some proxies, Traefik among them, name the scheme of a WebSocket's handshake so. It is HTTP.
+# Some proxies, such as Traefik, report the scheme of a WebSocket handshake so. It is HTTP.
 _WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 
-# Header names of more bytes than this are not remembered: a client can choose them at will.
-MAX_REMEMBERED_NAME = 64
+# Longer header names, in bytes, are not cached: clients can choose them freely.
+MAX_CACHED_NAME = 64
 
 
-class SchemeConflict(Exception):
-    """Headers that name the scheme of the client's connection contradict each other."""
+class SchemeConflict(web.HTTPBadRequest):
+    """Headers contradict each other about the scheme of the client's connection."""
 
 
 class TrustedProxies:
-    """The peers that may say by a header under which scheme their client came.
+    """The peers that are trusted to report the scheme of their clients in a header.
 
-    `allowed` is a comma-separated list of addresses and networks; "*" stands for every peer.
-    Peers on a unix socket have no address and are always trusted. Raises ValueError for an entry
-    that is neither an address nor a network.
+    Peers on a unix socket have no address and are always trusted.
+
+    allowed: addresses and networks, separated by commas, or "*" for every peer.
+
+    Raises ValueError for an entry that is neither an address nor a network.
     """
 
     def __init__(self, allowed: str) -> None:
@@ -62,14 +63,14 @@ class TrustedProxies:
             self._networks = [ipaddress.ip_network(entry) for entry in entries if entry != "*"]
         except ValueError as error:
             raise ValueError(f"forwarded_allow_ips: {error}") from None
-        # Asked for each request that carries such a header, of few peers.
+        # Asked for each request with such a header, about few peers.
         self._allows = lru_cache(maxsize=1024)(self._contains)
 
     def trusts(self, peername: object, sockname: object) -> bool:
-        """Whether the peer at `peername`, connected to our `sockname`, may be believed."""
+        """Whether to trust a peer, by the addresses of both ends of the connection."""
         if self._everyone or isinstance(sockname, str | bytes):
             return True
-        # A TCP peer that has gone already may have no name any more: it is nobody we know.
+        # A TCP peer that has left already may have no address any more.
         return isinstance(peername, tuple | list) and self._allows(str(peername[0]))
 
     def _contains(self, address: str) -> bool:
@@ -77,15 +78,15 @@ class TrustedProxies:
             ip = ipaddress.ip_address(address)
         except ValueError:
             return False
-        # A socket that listens on both families names an IPv4 peer in IPv6 clothes.
+        # A socket for both families reports an IPv4 peer as an IPv6 address.
         ip = getattr(ip, "ipv4_mapped", None) or ip
         return any(ip in network for network in self._networks)
 
 
 def default_proxies() -> TrustedProxies:
-    """Those that the environment names, as for gunicorn, or else this machine.
+    """Return those of the environment variable that gunicorn uses, or else this machine.
 
-    `aiodjango.worker` puts there what gunicorn was told otherwise.
+    `aiodjango.worker` stores gunicorn's own option there.
     """
     return _proxies(os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"))
 
@@ -94,12 +95,13 @@ _proxies = lru_cache(maxsize=8)(TrustedProxies)
 
 
 def build_environ(
-    request: web.BaseRequest, script_name: str, proxies: TrustedProxies
+    request: web.BaseRequest, mount: str, proxies: TrustedProxies, body: Body | None = None
 ) -> dict[str, Any]:
-    """The environ of `request`, all but wsgi.input and the length of a body that was received.
+    """Return the environ of a request.
 
-    `script_name` is the mount as decoded text, without a trailing slash. Raises
-    SchemeConflict when a trusted proxy contradicts itself about the client's scheme.
+    mount: a prefix of the path, decoded and without a trailing slash.
+
+    Raises SchemeConflict where a trusted proxy contradicts itself about the client's scheme.
     """
     environ = dict(_BASE)
     environ["wsgi.errors"] = sys.stderr
@@ -107,54 +109,55 @@ def build_environ(
     major, minor = request.version
     environ["SERVER_PROTOCOL"] = f"HTTP/{major}.{minor}"
     _add_headers(environ, request)
-    _add_target(environ, request, script_name)
+    _add_target(environ, request, mount)
     _add_addresses(environ, request, proxies)
+    _add_body(environ, body)
     return environ
 
 
 def _add_headers(environ: dict[str, Any], request: web.BaseRequest) -> None:
     for raw_name, raw_value in request.raw_headers:
-        is_short = len(raw_name) <= MAX_REMEMBERED_NAME
-        key = _remembered_header_key(raw_name) if is_short else _header_key(raw_name)
+        is_short = len(raw_name) <= MAX_CACHED_NAME
+        key = _cached_header_key(raw_name) if is_short else _header_key(raw_name)
         if key is None:
             continue
         value = raw_value.decode("latin-1")
         if key in environ:
-            # RFC 9110 section 5.3 joins by a comma; Cookie alone has a syntax of its own.
+            # RFC 9110 section 5.3: joined by a comma; only Cookie has a syntax of its own.
             separator = "; " if key == "HTTP_COOKIE" else ","
             value = f"{environ[key]}{separator}{value}"
         environ[key] = value
     if (schemes := environ.get("HTTP_X_FORWARDED_PROTO")) is not None:
-        # An application that judges the header itself asks for https.
+        # For an application that reads the header itself.
         environ["HTTP_X_FORWARDED_PROTO"] = http_schemes(schemes)
 
 
 def _header_key(raw_name: bytes) -> str | None:
-    """The environ's key for a header, None when the application must not see it."""
-    # "X_User" and "X-User" would share a key, and proxies guard only the second spelling.
+    """Return the environ's key for a header, None for one that the application must not see."""
+    # "X_User" and "X-User" would have one key, and proxies filter only the second.
     if b"_" in raw_name:
         return None
     name = raw_name.decode("latin-1").upper().replace("-", "_")
     if name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         return name
-    # The body is handed over with the coding taken off: only its length describes it now.
+    # The application receives the body without the coding, and its length.
     if name == "TRANSFER_ENCODING":
         return None
     return "HTTP_" + name
 
 
-_remembered_header_key = lru_cache(maxsize=1024)(_header_key)
+_cached_header_key = lru_cache(maxsize=1024)(_header_key)
 
 
-def _add_target(environ: dict[str, Any], request: web.BaseRequest, script_name: str) -> None:
+def _add_target(environ: dict[str, Any], request: web.BaseRequest, mount: str) -> None:
     environ["RAW_URI"] = request.raw_path
-    # As aiohttp reads the target: its router has decided by the same path.
+    # As aiohttp parses the target: its router has used the same path.
     url = request.rel_url
     environ["QUERY_STRING"] = _latin1(url.raw_query_string)
     path = _latin1(url.raw_path) or "/"
     if "%" in path:
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-    environ["SCRIPT_NAME"] = script_name = _latin1(script_name)
+    environ["SCRIPT_NAME"] = script_name = _latin1(mount)
     environ["PATH_INFO"] = path[len(script_name) :]
     if not request.raw_path.startswith("/") and "://" in request.raw_path:
         # RFC 9112 section 3.2.2: the host of an absolute-form target replaces the Host header.
@@ -165,7 +168,7 @@ def _add_target(environ: dict[str, Any], request: web.BaseRequest, script_name: 
 
 
 def _latin1(text: str) -> str:
-    """Text that aiohttp has decoded as UTF-8, as PEP 3333 has the same bytes."""
+    """Return text that aiohttp has decoded as UTF-8 as PEP 3333 decodes the same bytes."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
@@ -182,10 +185,21 @@ def _add_addresses(
         environ["SERVER_NAME"] = str(sockname[0])
         environ["SERVER_PORT"] = str(sockname[1])
     else:
-        # A unix socket has neither: the name by which the client asked is as near as can be.
+        # A unix socket has neither; the Host header is the best substitute.
         name, port = _split_host(environ.get("HTTP_HOST", ""))
         environ["SERVER_NAME"] = name or "localhost"
         environ["SERVER_PORT"] = port or ("443" if scheme == "https" else "80")
+
+
+def _add_body(environ: dict[str, Any], body: Body | None) -> None:
+    if body is None:
+        environ["wsgi.input"] = io.BytesIO()
+        return
+    environ["wsgi.input"] = body.file
+    environ["CONTENT_LENGTH"] = str(body.length)
+    if body.decoded:
+        # Or the application would decode it again.
+        environ.pop("HTTP_CONTENT_ENCODING", None)
 
 
 def _split_host(host: str) -> tuple[str, str]:
@@ -196,31 +210,31 @@ def _split_host(host: str) -> tuple[str, str]:
 
 
 def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
-    """The scheme of the client's connection, as a trusted proxy names it.
+    """Return the scheme of the client's connection, as a trusted proxy reports it.
 
-    Raises SchemeConflict when such a proxy contradicts itself.
+    Raises SchemeConflict where such a proxy contradicts itself.
     """
     headers = request.headers
-    said = {
+    reported = {
         "https" if _first_of(http_schemes(value)) == secure else "http"
         for name, secure in _SECURE_HEADERS
         if name in headers
         for value in headers.getall(name)
     }
-    if not said or not proxies.trusts(request.protocol.peername, request.protocol.sockname):
+    if not reported or not proxies.trusts(request.protocol.peername, request.protocol.sockname):
         return request.scheme
-    if len(said) > 1:
-        raise SchemeConflict
-    return said.pop()
+    if len(reported) > 1:
+        raise SchemeConflict(text="The headers that name the scheme contradict each other")
+    return reported.pop()
 
 
 def _first_of(value: str) -> str:
-    # As in Django: of several proxies the first one knows how the client came.
+    # As in Django: of several proxies the first one knows the scheme of the client.
     return value.partition(",")[0].strip().lower()
 
 
 def http_schemes(value: str) -> str:
-    """The value of a header that names schemes, with those of HTTP for ws and wss."""
+    """Return a header's value that names schemes with http and https for ws and wss."""
     if "ws" not in value.lower():
         return value
     return ",".join(

@@ -1,7 +1,7 @@
-"""Where a request ends: what its headers say of that, and when they are not to be trusted.
+"""Where a request ends: what its headers say about it, and when they cannot be trusted.
 
-A server and the proxy before it that read this differently take one client's body for the next
-client's request. aiohttp's parsers refuse most of what invites that; the rest is refused here.
+A server and a proxy that disagree about it take one client's body for the next client's request
+(request smuggling). aiohttp's parsers prevent most of it, and this module prevents the rest.
 """
 
 import asyncio
@@ -10,49 +10,49 @@ from aiohttp import hdrs, web
 
 from .decoding import as_sent
 
-# How long (seconds) what still arrives of an encoded body is discarded before its connection ends.
+# How long the rest of an encoded body is discarded before its connection ends, in seconds.
 LINGERING_TIME = 2.0
 
 
-class FramingUnclear(Exception):
-    """The headers of a request leave open where it ends."""
-
-
-class CodingUnsupported(Exception):
-    """The body is under a transfer coding that nothing here undoes."""
-
-
 def has_body(request: web.BaseRequest) -> bool:
-    """Whether a body belongs to `request`. Raises FramingUnclear and CodingUnsupported."""
+    """Whether a request has a body.
+
+    Raises HTTPBadRequest where the headers do not tell, and HTTPNotImplemented for an unknown
+    transfer coding.
+    """
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is None:
-        # One that is too long for the parser in C is taken for none.
-        if _announced(request) and not request.body_exists:
-            raise FramingUnclear
+        # The parser in C ignores a length of too many digits.
+        if _content_length(request) and not request.body_exists:
+            raise _unclear()
     elif request.version < (1, 1):
         # RFC 9112 section 6.1: the framing of such a message is faulty.
-        raise FramingUnclear
+        raise _unclear()
     elif not coding.isascii() or coding.lower() != "chunked":  # there is a K beyond ASCII
-        # aiohttp takes off the chunks, and leaves what is under them as it is.
-        raise CodingUnsupported
-    elif not request.body_exists:  # pragma: no cover - aiohttp's parsers see to it
-        raise FramingUnclear
+        # aiohttp removes the chunks, and leaves any other coding as it is.
+        raise web.HTTPNotImplemented(text="The request's transfer coding is not supported")
+    elif not request.body_exists:  # pragma: no cover - aiohttp's parsers prevent it
+        raise _unclear()
     return request.body_exists
 
 
-def _announced(request: web.BaseRequest) -> int | None:
+def _unclear() -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text="The headers leave open where the request ends")
+
+
+def _content_length(request: web.BaseRequest) -> int | None:
     try:
         return request.content_length
-    except ValueError:  # Python reads no number of so many digits
-        raise FramingUnclear from None
+    except ValueError:  # Python does not convert a number of so many digits
+        raise _unclear() from None
 
 
 def is_last(request: web.BaseRequest) -> bool:
-    """Whether the connection has to end after `request`.
+    """Whether the connection has to end after a request.
 
-    aiohttp's parser in C does not start quite afresh after a chunked body, nor does it keep all
-    that came along with a request to switch to a protocol that aiohttp does not speak. An encoded
-    body that was not read is discarded with its connection (see `discard_rest`).
+    aiohttp's parser in C keeps some state after a chunked body, and loses data that arrive together
+    with a request to switch to another protocol than WebSocket. An encoded body that was not read
+    is discarded together with its connection (see `discard_rest`).
     """
     headers = request.headers
     if hdrs.TRANSFER_ENCODING in headers:
@@ -63,14 +63,14 @@ def is_last(request: web.BaseRequest) -> bool:
 
 
 def close_if_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Have the connection closed after a response if what follows is not to be trusted."""
+    """Have the connection closed after a response if what follows on it cannot be trusted."""
     if is_last(request):
         response.force_close()
         response.headers[hdrs.CONNECTION] = "close"
 
 
 def has_encoded_rest(request: web.BaseRequest) -> bool:
-    """Whether the server decodes the body, and has not yet decoded all of it."""
+    """Whether the server decodes the body, and has not decoded all of it yet."""
     content = as_sent(request)
     return not content.is_eof() and content.total_compressed_bytes is not None
 
@@ -81,11 +81,10 @@ def is_broken(request: web.BaseRequest) -> bool:
 
 
 def discard_rest(request: web.BaseRequest) -> None:
-    """End the connection after the response if aiohttp should not read what is left of the body.
+    """Close the connection after the response if aiohttp should not read the rest of the body.
 
-    It does so after the response. If it decodes bodies, this takes the loop's time without a pause,
-    and a few kilobytes can be many gigabytes when decoded. In a body that is broken it would meet,
-    and log, the error again.
+    aiohttp reads it after the response. Where it decodes bodies, this blocks the event loop, and a
+    few kilobytes can decode to many gigabytes. For a broken body it would log the error again.
     """
     if not request.body_exists:
         return
@@ -95,29 +94,34 @@ def discard_rest(request: web.BaseRequest) -> None:
         return
     if not has_encoded_rest(request):
         return
-    # From now on aiohttp ignores what arrives.
+    # From now on aiohttp ignores data that arrive.
     request.protocol.close()
     content = as_sent(request)
-    # Data that arrive after the end would have the client's system discard our response.
-    # (Not as a number: Python reads none of very many digits.)
+    # Data that arrive at a closed socket make the client's system discard the response.
+    # (Compared as text: Python does not convert a number of very many digits.)
     is_all_here = str(content.total_compressed_bytes) == request.headers.get(hdrs.CONTENT_LENGTH)
     delay = 0 if is_all_here else LINGERING_TIME
     asyncio.get_running_loop().call_later(delay, content.feed_eof)
 
 
 async def refuse(error: web.HTTPException, request: web.BaseRequest) -> web.StreamResponse:
-    """Answer `request` by an error, as a handler."""
+    """Answer a request with an error, as a handler."""
     close_if_last(request, error)
     discard_rest(request)
     raise error
 
 
 async def handle_expect(request: web.Request) -> None:
-    """An aiohttp `expect_handler`: aiohttp's own, for handlers that do not read all bodies."""
+    """An `expect_handler` like aiohttp's own, for handlers that may leave a body unread."""
     if request.version < (1, 1):
         return  # RFC 9110 section 10.1.1: to be ignored
     if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
         await refuse(web.HTTPExpectationFailed(text="Unknown expectation\n"), request)
+    await send_continue(request)
+
+
+async def send_continue(request: web.BaseRequest) -> None:
+    """Ask a client that waits for permission to send its body."""
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # As if nothing had been sent: this was no part of the response.
+    # As if nothing had been sent: this is not part of the response.
     request.writer.output_size = 0

@@ -1,38 +1,27 @@
-"""The gateway: HTTP requests of aiohttp, answered by a WSGI application in worker threads.
+"""Answers a request by a WSGI application: the modules that a request passes, in their order.
 
-Knows aiohttp and PEP 3333; knows nothing of Django. A request's way:
-
-on the loop     the body is received (`body`), the environ built (`environ`), a call submitted
-in a thread     the call runs the application and hands over a reply (`wsgi`, `workers`)
-on the loop     the reply becomes an aiohttp response (`replies`, `streams`)
+on the loop     `framing` tells whether there is a body, `body` receives it, `environ` describes the
+                request, `threads` queues the call
+in a thread     `call` runs the application and makes the `response`, for a `stream` perhaps
+on the loop     aiohttp sends the response
 """
 
 import asyncio
-import io
 import logging
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 from wsgiref.types import WSGIApplication
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from .body import (
-    BODY_TIMEOUT,
-    Body,
-    BodyInterrupted,
-    BodyMalformed,
-    BodyStalled,
-    BodyTooLarge,
-    ClientLeft,
-    close_off_loop,
-    receive_body,
-)
+from aiodjango.runtime.options import seconds, whole_number
+
+from .body import BODY_TIMEOUT, RETRY_AFTER, ClientLeft, receive_body, too_large
 from .call import Call
 from .connection import attend, unanswered
-from .environ import SchemeConflict, TrustedProxies, build_environ, default_proxies
-from .framing import CodingUnsupported, FramingUnclear, close_if_last, discard_rest, has_body
-from .memory import MemoryBudget
+from .environ import TrustedProxies, build_environ, default_proxies
+from .framing import close_if_last, discard_rest, has_body, send_continue
+from .spool import MemoryBudget, close_off_loop
 from .stream import Streams
 from .threads import NoThread, Workers
 
@@ -42,47 +31,42 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-# How much of all bodies stays in memory, as a multiple of `body_memory_limit`.
+# How much memory all bodies may take, as a multiple of `body_memory_limit`.
 BODIES_IN_MEMORY = 128
 
-# How often (seconds) an overloaded gateway looks for clients that have left its queue.
+# How often an overloaded gateway looks for clients that have left the queue, in seconds.
 SWEEP_INTERVAL = 0.1
-# What a client that is turned away is asked to wait, in seconds.
-RETRY_AFTER = 1
 
 
 class Gateway:
-    """Answers aiohttp's requests by `application`, a WSGI application.
+    """Answers aiohttp's requests by a WSGI application in worker threads.
 
-    threads
-        how many requests the application works on at once.
-    max_body_size
-        the largest request body, in bytes; a larger one is answered 413.
-    body_memory_limit
-        how much of a body, in bytes, stays in memory; more goes to a temporary file. The same
-        holds for what a stream has ready for its reader. All bodies together, those of responses
-        included, keep 128 times as much in memory.
-    body_timeout
-        how long, in seconds, less than 1 KiB of a body may arrive; then the answer is 408. (A
-        coroutine view that waits for its body gets 408 when nothing arrives for so long.)
-    stream_buffer_limit
-        how far, in bytes, a streaming response runs ahead of its reader before it waits for it.
-    max_streams
-        how many streams that are long, or that wait for their readers, may keep a thread beside
-        `threads`; past that the reader that has stalled longest is cut off.
-    max_pending
-        how many complete requests may wait for a thread; the next is answered 503.
-    forwarded_allow_ips
-        who may say by a header under which scheme a client came: addresses and networks, separated
-        by commas, or "*" for everyone. Peers on a unix socket always may. Default: the environment
-        variable FORWARDED_ALLOW_IPS, or else "127.0.0.1,::1".
-    at_thread_end
-        called in each worker thread when it has run its last request, to give back what belongs to
-        the thread; an error is logged.
+    application: the WSGI application; it may be replaced before the first request.
+    threads: how many requests the application answers at the same time.
+    max_body_size: the largest body of a request, in bytes; the response to a larger one is 413.
+    body_memory_limit: how much of a body stays in memory, in bytes, whether of a request or of a
+        response; the rest goes to a temporary file. All bodies together may take 128 times as much.
+    body_timeout: how long less than 1 KiB of a body may arrive, in seconds; then the response is
+        408. (A coroutine view that reads its body gets 408 when nothing arrives for so long.)
+    stream_buffer_limit: how far a streaming response may be ahead of its client, in bytes.
+    max_streams: how many streams that take long, or that wait for their clients, may have a thread
+        in addition to `threads`; beyond that the client that has read nothing for longest is
+        disconnected.
+    max_pending: how many complete requests may wait for a thread; the next one gets 503.
+    forwarded_allow_ips: the proxies that may report the scheme of a client: addresses and networks,
+        separated by commas, or "*" for all. Peers on a unix socket always may. By default those of
+        the environment variable FORWARDED_ALLOW_IPS, or else the local machine.
+    at_thread_end: called at the end of each worker thread, to free what belongs to the thread; an
+        error is logged.
 
-    Raises TypeError and ValueError for options that cannot be. Threads are started by the first
-    requests, so an application that was loaded before a fork can be used after it.
+    Raises TypeError and ValueError for invalid options.
+
+    Threads are started by the first requests, so an application that was loaded before a fork can
+    be used after it.
     """
+
+    # Where the application is mounted: a prefix of the decoded path, without a trailing slash.
+    mount = ""
 
     def __init__(
         self,
@@ -99,26 +83,26 @@ class Gateway:
         at_thread_end: Callable[[], object] | None = None,
     ) -> None:
         if not callable(application):
-            raise TypeError(f"a WSGI application is callable, {application!r} is not")
-        # May be replaced before the first request (to serve static files in front of it, say).
+            raise TypeError(f"The application has to be a WSGI application, not {application!r}.")
         self.application = application
-        self.threads = _whole_number("threads", threads, least=1)
-        self._max_body_size = _whole_number("max_body_size", max_body_size)
-        self._body_memory_limit = _whole_number("body_memory_limit", body_memory_limit)
-        self.body_timeout = _seconds("body_timeout", body_timeout)
+        self.threads = whole_number("threads", threads, least=1)
+        self._max_body_size = whole_number("max_body_size", max_body_size)
+        self._body_memory_limit = whole_number("body_memory_limit", body_memory_limit)
+        self.body_timeout = seconds("body_timeout", body_timeout)
         self._budget = MemoryBudget(self._body_memory_limit * BODIES_IN_MEMORY)
-        self._stream_buffer_limit = _whole_number(
+        self._stream_buffer_limit = whole_number(
             "stream_buffer_limit", stream_buffer_limit, least=1
         )
-        self._max_streams = _whole_number("max_streams", max_streams)
-        self._max_pending = _whole_number("max_pending", max_pending, least=1)
+        self._max_streams = whole_number("max_streams", max_streams)
+        self._max_pending = whole_number("max_pending", max_pending, least=1)
         if forwarded_allow_ips is None:
-            default_proxies()  # an error is one of the start
+            default_proxies()  # so that an error is raised now
         elif not isinstance(forwarded_allow_ips, str):
             raise TypeError(f"forwarded_allow_ips must be str, not {forwarded_allow_ips!r}")
         else:
             self.trusted_proxies = TrustedProxies(forwarded_allow_ips)
         self._at_thread_end = at_thread_end
+        self._workers: Workers | None = None
         self._streams: Streams | None = None
         self._shed = 0
         self._abandoned = 0
@@ -127,172 +111,138 @@ class Gateway:
 
     @cached_property
     def trusted_proxies(self) -> TrustedProxies:
-        # Read at the first request: a worker of gunicorn may be told more than its master.
+        # Read at the first request: a worker of gunicorn may know more than its master.
         return default_proxies()
 
-    # --- Figures ---------------------------------------------------------------------------
+    # ---- Figures ----
 
     @property
     def busy(self) -> int:
-        """Threads at work now, those of streams that stand aside included."""
-        return self._streams.workers.busy if self._streams else 0
+        """Threads that run a request now."""
+        return self._workers.busy if self._workers else 0
 
     @property
     def pending(self) -> int:
-        """Complete requests that wait for a thread now."""
-        return self._streams.workers.pending if self._streams else 0
+        """Complete requests that wait for a thread."""
+        return self._workers.pending if self._workers else 0
 
     @property
     def streams(self) -> int:
-        """Streaming responses whose threads stand beside the others now."""
+        """Streaming responses that have a thread in addition to `threads` now."""
         return self._streams.aside if self._streams else 0
 
     @property
     def shed(self) -> int:
-        """Requests answered 503, since the start, because `max_pending` were waiting."""
+        """Requests refused with 503 since the start, because too many were pending."""
         return self._shed
 
     @property
     def abandoned(self) -> int:
-        """Requests never run, since the start, because the client left before their turn."""
-        current = self._streams.workers.abandoned if self._streams else 0
-        return self._abandoned + current
+        """Requests never run since the start, because their client left before their turn."""
+        return self._abandoned + (self._workers.abandoned if self._workers else 0)
 
-    # --- A request -------------------------------------------------------------------------
+    # ---- A request ----
 
-    async def handle(self, request: web.BaseRequest, script_name: str = "") -> web.StreamResponse:
-        """Answer `request` by the application.
-
-        `script_name` is the mount: decoded text without a trailing slash ("" or "/site"), a
-        prefix of the decoded path.
-        """
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request by the application."""
         attend(request)
         try:
-            call = await self._take_in(request, script_name)
-            reply = await call.reply()
-        except _Refused as refused:
-            return refused.response
+            call = await self._submit(request)
+            response = await call.response()
+        except web.HTTPException as error:
+            return _refusal(error)
         except ClientLeft:
-            # One that has only ended its sending hears of it.
-            return unanswered() if request.transport is None else _overloaded().response
+            # A client that has only ended its sending still gets a response.
+            return unanswered() if request.transport is None else _refusal(_overloaded())
         finally:
             discard_rest(request)
         if request.transport is None:
-            reply.discard()
             return unanswered()
-        response = reply.response(request)
         close_if_last(request, response)
         return response
 
     async def handle_expect(self, request: web.BaseRequest) -> web.StreamResponse | None:
-        """An aiohttp `expect_handler`: refuse a body before the client sends it, or ask for it."""
+        """An aiohttp `expect_handler`: asks for the body, or refuses it before it is sent."""
         if request.version < (1, 1):
             return None  # RFC 9110 section 10.1.1: to be ignored
         try:
-            if request.headers.get("Expect", "").lower() != "100-continue":
-                raise _Refused(417, "Unknown expectation")
-            _check_for_body(request)
+            if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+                raise web.HTTPExpectationFailed(text="Unknown expectation")
+            has_body(request)
             length = request.content_length
             if length is not None and length > self._max_body_size:
-                raise _too_large()
-            if self._is_full():
-                raise self._turned_away()
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        except _Refused as refused:
-            return await _send_and_close(request, refused.response)
+                raise too_large(self._max_body_size, length)
+            self._check_load()
+            await send_continue(request)
+        except web.HTTPException as error:
+            return await _send_and_close(request, _refusal(error))
         except ConnectionError:
             return unanswered()
-        # As if nothing had been sent: this was no part of the response.
-        request.writer.output_size = 0
         return None
 
-    async def _take_in(self, request: web.BaseRequest, script_name: str) -> Call:
-        """Receive a request and queue its call. Raises _Refused and ClientLeft."""
-        if request.method == "CONNECT":
-            raise _Refused(501, "CONNECT asks for a tunnel, which no WSGI application can make")
+    async def _submit(self, request: web.BaseRequest) -> Call:
+        """Receive a request and queue a call. Raises HTTPException and ClientLeft."""
+        if request.method == hdrs.METH_CONNECT:
+            raise web.HTTPNotImplemented(text="A WSGI application cannot open a tunnel (CONNECT)")
         if request.version.major != 1:
-            raise _Refused(505, "The request's version of HTTP is not supported")
-        body = await self._receive(request) if _check_for_body(request) else None
-        try:
-            transport = request.transport
-            if transport is None:
-                raise ClientLeft
-            if self._is_full():
-                raise self._turned_away()
-            environ = self._build_environ(request, script_name)
-            _add_body(environ, body)
-            streams = self._streams_here()
-            call = Call(self.application, environ, transport, streams)
-            streams.workers.submit(call)
-        except BaseException as error:
-            if body is not None:
-                close_off_loop(body.file)
-            if isinstance(error, NoThread):
-                logger.error("No thread can be started for a request: it is turned away")
-                raise _overloaded() from None
-            raise
-        return call
-
-    def _build_environ(self, request: web.BaseRequest, script_name: str) -> dict[str, Any]:
-        try:
-            return build_environ(request, script_name, self.trusted_proxies)
-        except SchemeConflict:
-            raise _Refused(400, "The headers that name the scheme contradict each other") from None
-
-    async def _receive(self, request: web.BaseRequest) -> Body:
-        try:
-            return await receive_body(
+            raise web.HTTPVersionNotSupported(text="The version of HTTP is not supported")
+        body = None
+        if has_body(request):
+            body = await receive_body(
                 request,
                 max_size=self._max_body_size,
                 memory_limit=self._body_memory_limit,
                 budget=self._budget,
-                stall_limit=self.body_timeout,
+                body_timeout=self.body_timeout,
             )
-        except BodyStalled as error:
-            raise _Refused(408, error.text or "") from None
-        except BodyInterrupted as error:
-            raise _Refused(503, error.text or "", retry_after=RETRY_AFTER) from None
-        except BodyTooLarge:
-            raise _too_large() from None
-        except BodyMalformed:
-            raise _Refused(400, "The body of the request is malformed") from None
+        try:
+            transport = request.transport
+            if transport is None:
+                raise ClientLeft
+            self._check_load()
+            environ = build_environ(request, self.mount, self.trusted_proxies, body)
+            workers, streams = self._start_threads()
+            call = Call(self.application, environ, transport, workers, streams)
+            workers.submit(call)
+        except BaseException as error:
+            if body is not None:
+                close_off_loop(body.file)
+            if isinstance(error, NoThread):
+                logger.error("Could not start a thread for a request, which is refused")
+                raise _overloaded() from None
+            raise
+        return call
 
-    # --- Overload --------------------------------------------------------------------------
-
-    def _is_full(self) -> bool:
-        """Whether so many requests wait for a thread that one more must be turned away."""
-        if self._streams is None:
-            return False
-        workers = self._streams.workers
+    def _check_load(self) -> None:
+        """Raise HTTPServiceUnavailable where too many requests wait for a thread."""
+        workers = self._workers
+        if workers is None:
+            return
         if workers.pending >= self._max_pending:
             now = workers.loop.time()
             if now - self._swept >= SWEEP_INTERVAL:
-                # Those whose clients have left take no place.
+                # Requests whose clients have left do not count.
                 self._swept = now
                 workers.sweep()
         elif self._is_shedding and workers.pending <= self._max_pending // 2:
             self._is_shedding = False
-            logger.warning("No longer overloaded: %d requests were turned away", self._shed)
-        return workers.pending >= self._max_pending
-
-    def _turned_away(self) -> "_Refused":
+            logger.warning("No longer overloaded: %d requests were refused", self._shed)
+        if workers.pending < self._max_pending:
+            return
         self._shed += 1
         if not self._is_shedding:
             self._is_shedding = True
-            logger.warning("Overloaded: %d requests wait, more are turned away", self.pending)
-        return _overloaded()
+            logger.warning("Overloaded: %d requests wait, more are refused", workers.pending)
+        raise _overloaded()
 
-    # --- Beginning and end -----------------------------------------------------------------
+    # ---- Start and end ----
 
-    def _streams_here(self) -> Streams:
-        """The streams and worker threads of the running loop, made when first asked for."""
-        loop = asyncio.get_running_loop()
-        streams = self._streams
-        if streams is None or streams.workers.loop is not loop:
-            if streams is not None:
-                # Their loop was closed without our knowing.
-                self._let_go(streams)
-            workers = Workers(self.threads, at_thread_end=self._at_thread_end)
+    def _start_threads(self) -> tuple[Workers, Streams]:
+        """Return what runs calls on this event loop, made for the first call."""
+        workers, streams = self._workers, self._streams
+        if workers is None or streams is None or workers.loop is not asyncio.get_running_loop():
+            self._end_threads()  # of a loop that was closed without close()
+            workers = self._workers = Workers(self.threads, at_thread_end=self._at_thread_end)
             streams = self._streams = Streams(
                 workers,
                 limit=self._stream_buffer_limit,
@@ -300,95 +250,59 @@ class Gateway:
                 budget=self._budget,
                 max_aside=self._max_streams,
             )
-        return streams
+        return workers, streams
 
-    def _let_go(self, streams: Streams) -> None:
-        streams.stop()
-        streams.workers.stop()
-        self._abandoned += streams.workers.abandoned
-        self._streams = None
+    def _end_threads(self) -> None:
+        if self._streams is not None:
+            self._streams.stop()
+        if self._workers is not None:
+            self._workers.stop()
+            self._abandoned += self._workers.abandoned
+        self._workers = self._streams = None
 
-    async def shutdown(self) -> None:
-        """End the streams at their next part; everything else goes on to its end.
+    async def shutdown(self, app: web.Application | None = None) -> None:
+        """End the streams at their next part; all other requests are completed.
 
-        For the application's `on_shutdown`, after which aiohttp waits for open requests.
+        For an application's `on_shutdown`, after which aiohttp waits for open requests.
         """
         if self._streams is not None:
             self._streams.stop()
 
     async def close(self) -> None:
-        """End the threads. The gateway may be used again, on another loop too."""
-        streams = self._streams
-        if streams is not None:
-            self._let_go(streams)
-            await streams.workers.wait_stopped()
+        """End the threads. The gateway may be used again, on another event loop too."""
+        workers = self._workers
+        if workers is not None:
+            self._end_threads()
+            await workers.wait_stopped()
 
 
-class _Refused(Exception):
-    """A request that the application will not see, with the response that it gets."""
-
-    def __init__(self, status: int, text: str, *, retry_after: int | None = None) -> None:
-        super().__init__(text)
-        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        self.response = web.Response(status=status, text=f"{text}\n", headers=headers)
-        # There may be a body that was not read: what follows on the connection is uncertain.
-        self.response.force_close()
+def _overloaded() -> web.HTTPException:
+    return web.HTTPServiceUnavailable(headers=RETRY_AFTER, text="The server is overloaded")
 
 
-def _check_for_body(request: web.BaseRequest) -> bool:
-    try:
-        return has_body(request)
-    except FramingUnclear:
-        raise _Refused(400, "The headers leave open where the request ends") from None
-    except CodingUnsupported:
-        raise _Refused(501, "The request's transfer coding is not supported") from None
-
-
-def _too_large() -> _Refused:
-    return _Refused(413, "The body of the request is too large")
-
-
-def _overloaded() -> _Refused:
-    return _Refused(503, "The server is overloaded", retry_after=RETRY_AFTER)
+def _refusal(error: web.HTTPException) -> web.Response:
+    """Return the response to a request that the application does not get."""
+    response = web.Response(
+        status=error.status,
+        reason=error.reason,
+        headers=error.headers,
+        body=f"{error.text}\n".encode(),
+    )
+    # The request may have a body that was not read: what follows on the connection is uncertain.
+    response.force_close()
+    return response
 
 
 async def _send_and_close(request: web.BaseRequest, response: web.Response) -> web.Response:
-    """Answer a client that waits for leave to send its body, and hang up."""
+    """Answer a client that waits for permission to send its body, and close the connection."""
     try:
         await response.prepare(request)
         await response.write_eof()
     except ConnectionError:
         return unanswered()
     if request.content.total_bytes == 0:
-        # aiohttp would wait for the body. (If it is on its way then to read some of it is right:
-        # hanging up on data that has arrived can cost the client our answer.)
+        # aiohttp would wait for the body. (Where the body has begun to arrive, that is right: the
+        # client could lose the response otherwise.)
         request.protocol.force_close()
     discard_rest(request)
     return response
-
-
-def _add_body(environ: dict[str, Any], body: Body | None) -> None:
-    if body is None:
-        environ["wsgi.input"] = io.BytesIO()
-        return
-    environ["wsgi.input"] = body.file
-    environ["CONTENT_LENGTH"] = str(body.length)
-    if body.decoded:
-        # The application would decode it again.
-        environ.pop("HTTP_CONTENT_ENCODING", None)
-
-
-def _whole_number(name: str, value: object, *, least: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-    return value
-
-
-def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value > 0:
-        raise ValueError(f"{name} must be more than 0 seconds, not {value}")
-    return float(value)

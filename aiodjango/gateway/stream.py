@@ -12,8 +12,7 @@ import threading
 import time
 from collections import deque
 
-from .memory import UNCOUNTED, MemoryBudget, Share
-from .ringfile import RingFile
+from .spool import UNCOUNTED, MemoryBudget, RingFile, Share
 from .threads import Job, Workers
 
 # A stream that has lasted this long (seconds) stands aside, if there is room …

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 
-from aiodjango.gateway.stream import StreamCut
+from aiodjango.gateway import StreamCut
 from aiodjango.runtime.overlay import laid_over
 
 from .exchange import current_exchange

@@ -13,7 +13,7 @@ from yarl import URL
 
 from aiodjango.conf import load_aio_application_factory
 from aiodjango.fallback import FALLBACK
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 from aiodjango.runner import DJANGO_LIMITS, AioRunner
 from aiodjango.subapp import applications, get_aio_application
 
@@ -59,7 +59,7 @@ def gateways(app: web.Application) -> Iterator[Gateway]:
     """The gateways to Django in an application that was started, and in those mounted in it."""
     for part in applications(app):
         if FALLBACK in part:
-            yield part[FALLBACK].gateway
+            yield part[FALLBACK]
 
 
 async def end(runner: web.AppRunner) -> None:

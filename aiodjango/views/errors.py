@@ -11,8 +11,7 @@ from django.http import HttpResponse, QueryDict
 from django.urls import get_callable
 from django.utils.log import log_response
 
-from aiodjango.gateway.connection import cut, unanswered
-from aiodjango.gateway.decoding import DecodedBody
+from aiodjango.gateway import DecodedBody, cut, unanswered
 from aiodjango.orm.context import run_in_django
 from aiodjango.runtime.exits import exit_as_error, is_cancellation
 

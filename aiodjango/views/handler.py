@@ -6,10 +6,14 @@ from collections.abc import Callable
 from aiohttp import web
 
 from aiodjango.fallback import FALLBACK
-from aiodjango.gateway.body import BODY_TIMEOUT, BodyWatch
-from aiodjango.gateway.dates import has_dates, ignore_unreadable_dates
-from aiodjango.gateway.decoding import bound_decoded
-from aiodjango.gateway.framing import discard_rest
+from aiodjango.gateway import (
+    BODY_TIMEOUT,
+    BodyWatch,
+    bound_decoded,
+    discard_rest,
+    has_dates,
+    ignore_unreadable_dates,
+)
 from aiodjango.orm.context import begin_work
 from aiodjango.runtime.exits import is_cancellation
 from aiodjango.urlconf.patterns import UrlconfPattern
@@ -102,4 +106,4 @@ def _with_examination(call: Handler, view: Callable[..., object], site: Site) ->
 
 def _body_timeout(request: web.Request) -> float:
     fallback = request.config_dict.get(FALLBACK)
-    return BODY_TIMEOUT if fallback is None else fallback.gateway.body_timeout
+    return BODY_TIMEOUT if fallback is None else fallback.body_timeout

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from aiodjango.conf import AUTHENTICATION, CSP, CSRF, SESSION, installed
 from aiodjango.fallback import FALLBACK
-from aiodjango.gateway.environ import (
+from aiodjango.gateway import (
     SchemeConflict,
     TrustedProxies,
     build_environ,
@@ -170,7 +170,7 @@ def trusted_proxies(request: web.Request) -> TrustedProxies:
     """Who may name the scheme of a request: what the enclosing fallback says, or its default."""
     fallback = request.config_dict.get(FALLBACK)
     if fallback is not None:
-        return fallback.gateway.trusted_proxies
+        return fallback.trusted_proxies
     return default_proxies()
 
 

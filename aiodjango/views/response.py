@@ -10,9 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
-from aiodjango.gateway.call import make_head
-from aiodjango.gateway.connection import sending_ended
-from aiodjango.gateway.framing import close_if_last
+from aiodjango.gateway import close_if_last, complete_response, make_head, sending_ended
 from aiodjango.open_connections import note_open
 from aiodjango.orm.context import run_in_django
 from aiodjango.urlconf.patterns import UrlconfPattern
@@ -55,16 +53,7 @@ def to_aiohttp(response: HttpResponseBase) -> web.Response:
         f"{response.status_code} {response.reason_phrase}",
         [*response.items(), *_cookies(response)],
     )
-    answer = web.Response(
-        status=head.status,
-        reason=head.reason,
-        headers=head.headers,
-        body=content if head.length is None else content[: head.length],
-    )
-    # A body shorter than announced: the end of the connection is all that can tell.
-    if head.close or len(content) < (head.length or 0):
-        answer.force_close()
-    return answer
+    return complete_response(head, content if head.length is None else content[: head.length])
 
 
 class BodyUnwanted(ClientConnectionResetError):

@@ -17,7 +17,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.http import is_same_domain
 
 from aiodjango.conf import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed
-from aiodjango.gateway.environ import TrustedProxies
+from aiodjango.gateway import TrustedProxies
 from aiodjango.runtime.exits import without_exit
 
 from .cors import Cors

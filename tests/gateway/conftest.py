@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 from tests.gateway.client import Client
 from tests.support import waiting
 
@@ -61,11 +61,12 @@ async def serve(tmp_path) -> AsyncIterator[Serve]:
         **options: Any,
     ) -> Server:
         gateway = Gateway(application, **options)
+        gateway.mount = mount
 
         # A middleware sees also what no route matches: "OPTIONS *", say.
         @web.middleware
         async def answer(request: web.Request, handler) -> web.StreamResponse:
-            return await gateway.handle(request, mount)
+            return await gateway.handle(request)
 
         async def never(request: web.Request) -> web.StreamResponse:
             raise AssertionError("not reached")

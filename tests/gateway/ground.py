@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aiodjango.gateway.malformed import client_faults_hushed
+from aiodjango.gateway.malformed import client_faults_filtered
 from tests.gateway.client import Client
 from tests.gateway.hostile import (
     DEADLINE,
@@ -105,7 +105,7 @@ class Ground:
 async def ground(serve: Any, **runner_options: Any) -> AsyncIterator[Ground]:
     """A gateway before a witness; all that it complains about fails the test."""
     witness = Witness()
-    with listening_for_complaints() as complaints, client_faults_hushed():
+    with listening_for_complaints() as complaints, client_faults_filtered():
         # What is waited for in vain is waited for shortly.
         options = {"lingering_time": 0.01, "access_log": web.access_logger, **runner_options}
         server = await serve(witness, runner_options=options)

@@ -14,7 +14,7 @@ import tracemalloc
 
 from aiohttp import web
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 
 MIB = 1024 * 1024
 PART = b"x" * (64 * 1024)

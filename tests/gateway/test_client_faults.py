@@ -5,7 +5,7 @@ import logging
 import pytest
 from aiohttp import web
 
-from aiodjango.gateway.malformed import ACCESS_LOGGERS, SERVER_LOGGERS, client_faults_hushed
+from aiodjango.gateway.malformed import ACCESS_LOGGERS, SERVER_LOGGERS, client_faults_filtered
 from tests.gateway.hostile import Sent, Witness, exchange
 
 MALFORMED = b"GET / HTTP/1.1\r\nHost : test\r\n\r\n"
@@ -19,7 +19,7 @@ def records(caplog):
 
 async def test_malformed_request_is_one_line(serve, records):
     server = await serve(Witness())
-    with client_faults_hushed():
+    with client_faults_filtered():
         await exchange(server.port, Sent([MALFORMED]))
     [record] = records()
     assert (record.levelname, record.exc_info) == ("INFO", None)
@@ -31,7 +31,7 @@ async def test_malformed_request_is_one_line(serve, records):
 
 async def test_line_is_short_and_plain(serve, records):
     server = await serve(Witness())
-    with client_faults_hushed():
+    with client_faults_filtered():
         await exchange(
             server.port, Sent([b"GET / HTTP/1.1\r\nX" + b"\xff\x1b" * 4000 + b"\r\n\r\n"])
         )
@@ -45,7 +45,7 @@ async def test_line_is_short_and_plain(serve, records):
 async def test_no_line_where_the_level_forbids(serve, records, caplog):
     server = await serve(Witness())
     caplog.set_level("WARNING", logger="aiohttp.server")
-    with client_faults_hushed():
+    with client_faults_filtered():
         await exchange(server.port, Sent([MALFORMED]))
     assert records() == []
 
@@ -56,7 +56,7 @@ async def test_error_of_the_host_stays_one(serve, records):
         raise LookupError("the host's own")
 
     server = await serve(Witness(), middlewares=[fails])
-    with client_faults_hushed():
+    with client_faults_filtered():
         await server.get()
     [record] = records()
     assert record.levelname == "ERROR"
@@ -65,8 +65,8 @@ async def test_error_of_the_host_stays_one(serve, records):
 
 async def test_lasts_as_long_as_somebody_wants_it(serve, records):
     server = await serve(Witness())
-    with client_faults_hushed():
-        with client_faults_hushed():
+    with client_faults_filtered():
+        with client_faults_filtered():
             pass
         await exchange(server.port, Sent([MALFORMED]))
         assert [record.levelname for record in records()] == ["INFO"]
@@ -80,7 +80,7 @@ async def test_lasts_as_long_as_somebody_wants_it(serve, records):
 def test_access_log_can_be_written(name, caplog):
     """aiohttp keeps bytes that are not UTF-8 as surrogates, which UTF-8 does not encode."""
     caplog.set_level("INFO")
-    with client_faults_hushed():
+    with client_faults_filtered():
         logging.getLogger(name).info('"GET / HTTP/1.1" 200 "é\udcff"')
     assert caplog.records[-1].getMessage() == '"GET / HTTP/1.1" 200 "é\\udcff"'
 

@@ -13,7 +13,7 @@ import zlib
 import pytest
 from aiohttp import web
 
-from aiodjango.gateway.memory import UNCOUNTED, MemoryBudget, Share
+from aiodjango.gateway.spool import UNCOUNTED, MemoryBudget, Share
 from tests.gateway.client import Client
 from tests.support.environment import ROOT, environment
 from tests.support.waiting import DEADLINE, LONGER

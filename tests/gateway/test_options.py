@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 
 
 def application(environ, start_response):
@@ -37,7 +37,7 @@ def test_refused(options, error, message):
 
 
 def test_an_application_that_cannot_be_called():
-    with pytest.raises(TypeError, match="a WSGI application is callable, 'x' is not"):
+    with pytest.raises(TypeError, match="has to be a WSGI application, not 'x'"):
         Gateway("x")
 
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiohttp import web
 
+from aiodjango.gateway import Gateway
 from aiodjango.gateway.body import WATCH_INTERVAL
-from aiodjango.gateway.handler import Gateway
 from tests.gateway.client import Client
 from tests.support.waiting import DEADLINE, LONGER
 

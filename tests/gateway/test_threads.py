@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 from tests.support.waiting import DEADLINE, LONGER
 
 
@@ -120,8 +120,8 @@ class TestOverload:
         assert (await server.get("/after")).status == 200
         assert held.paths.count("/shed") == 0
         assert gateway_log() == [
-            "Overloaded: 2 requests wait, more are turned away",
-            "No longer overloaded: 3 requests were turned away",
+            "Overloaded: 2 requests wait, more are refused",
+            "No longer overloaded: 3 requests were refused",
         ]
 
     @pytest.mark.parametrize("memory", [10, 10_000])
@@ -149,7 +149,7 @@ class TestOverload:
         finally:
             threading.stack_size(before)
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
-        assert gateway_log() == ["No thread can be started for a request: it is turned away"]
+        assert gateway_log() == ["Could not start a thread for a request, which is refused"]
         assert (await server.get()).status == 200
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from asgiref.sync import async_to_sync, sync_to_async
 
 from aiodjango import FALLBACK, setup
-from aiodjango.gateway.handler import Gateway
+from aiodjango.gateway import Gateway
 from tests.support.environment import ROOT, environment
 from tests.support.waiting import DEADLINE, until
 
@@ -54,7 +54,7 @@ async def serving(view, *, threads=4, middlewares=(), **runner_options):
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession() as session:
-            yield Site(url, runner, app[FALLBACK].gateway, session)
+            yield Site(url, runner, app[FALLBACK], session)
     finally:
         await runner.cleanup()
     assert not [worker for worker in workers if worker.is_alive()]
