@@ -16,6 +16,7 @@ from aiodjango import get_aio_application
 from aiodjango.gateway.call import Call
 from aiodjango.gateway.environ import TrustedProxies, build_environ
 from aiodjango.gateway.head import make_head
+from aiodjango.gateway.response import complete_response
 from aiodjango.gateway.stream import Streams
 from aiodjango.gateway.threads import Workers
 from benchmarks.cost_steps import CONNECTIONS, Cost, least, new_streams, serving, trivial

@@ -149,8 +149,8 @@ def test_every_option_of_the_fallback_is_documented_with_its_default(page, title
 
 
 def test_every_option_of_the_fallback_is_explained_in_the_source():
-    explained = re.findall(r"^([a-z_]+)\n    ", inspect.getdoc(Gateway), re.MULTILINE)
-    assert explained == [*fallback_options(), "at_thread_end"]
+    explained = re.findall(r"^([a-z_]+): ", inspect.getdoc(Gateway), re.MULTILINE)
+    assert explained == ["application", *fallback_options(), "at_thread_end"]
 
 
 @pytest.mark.parametrize("name", ["setup", "get_aio_subapp", "get_aio_routes"])
