@@ -35,9 +35,9 @@ from .views.decorators import (
     django_decorators,
 )
 
-# Django's decorators that hold for coroutine views too.
+# Django's decorators that work with coroutine views too.
 HARMLESS_DECORATORS = {CSRF_EXEMPT, FRAME_OPTIONS_EXEMPT, SENSITIVE_POST_PARAMETERS}
-# Middlewares, and what is derived from them, whose rules hold for coroutine views too.
+# Middlewares whose rules apply to coroutine views too, as do those of classes derived from them.
 COVERED_MIDDLEWARES = (
     conf.SESSION,
     conf.AUTHENTICATION,
@@ -49,16 +49,16 @@ COVERED_MIDDLEWARES = (
     conf.LOCALE,
     conf.CORS,
 )
-# Middlewares that coroutine views lose nothing by. What is derived from them may do more.
+# Middlewares that coroutine views do not need. Classes derived from them may do more.
 NOT_MISSED = {
     "django.middleware.common.CommonMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "aiodjango.middleware.LiftedViewMiddleware",
-    # They serve what is no coroutine view: files, pages of their own, Django's own logins.
+    # They serve files, pages of their own, and logins in Django's views.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
-    # They show to developers what Django's own views do.
+    # They show developers what Django's views do.
     "debug_toolbar.middleware.DebugToolbarMiddleware",
     "silk.middleware.SilkyMiddleware",
 }
@@ -66,43 +66,43 @@ BYPASSED = "aiodjango.W004"
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """The order of INSTALLED_APPS, and the settings of aiodjango."""
+    """Check the order of INSTALLED_APPS, and the settings of aiodjango."""
     return [*_installed_apps(), *_aio_application(), *_numbers(), *check_broadcast()]
 
 
 def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """The coroutine views in ROOT_URLCONF."""
+    """Check the coroutine views in ROOT_URLCONF."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     try:
         patterns = read_urlconf()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="aiodjango.E007")]
-    lifted = [pattern for pattern in patterns if pattern.is_lifted]
+    coroutine_views = [pattern for pattern in patterns if pattern.is_coroutine_view]
     messages: list[CheckMessage] = []
-    for pattern in lifted:
+    for pattern in coroutine_views:
         messages += _arguments(pattern)
         messages += _decorators(pattern)
     for pattern in patterns:
         messages += _decorated_class(pattern)
-    if lifted:
+    if coroutine_views:
         messages += _bypassed_middlewares()
-    return [*messages, *_shadows(patterns), *_foreign_views(lifted)]
+    return [*messages, *_shadows(patterns), *_foreign_views(coroutine_views)]
 
 
 def register_checks() -> None:
-    """Register the checks. Django's own checks of URLs leave a URLconf without end to ours."""
+    """Register the checks, and protect Django's checks from a URLconf that includes itself."""
     checks.register(check_settings)
     checks.register(check_urlconf, checks.Tags.urls)
-    unending: list[Any] = [check_url_config, check_url_namespaces_unique]
-    for check in unending:
+    recursive: list[Any] = [check_url_config, check_url_namespaces_unique]
+    for check in recursive:
         if check in registry.registered_checks:
             registry.registered_checks.remove(check)
             checks.register(_unless_endless(check), checks.Tags.urls)
 
 
 def _unless_endless(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
-    """Return a check that finds nothing where it would not end, because check_urlconf() does."""
+    """Return a check that is silent where it does not end: check_urlconf() reports that."""
 
     @functools.wraps(check)
     def checked(**kwargs: Any) -> list[CheckMessage]:
@@ -123,8 +123,8 @@ def _installed_apps() -> Iterator[CheckMessage]:
     static = "django.contrib.staticfiles"
     if static in names and names.index(static) < names.index("aiodjango"):
         yield Advice(
-            f"'aiodjango' stands after '{static}' in INSTALLED_APPS, so `manage.py runserver` "
-            "is Django's own and serves no coroutine view.",
+            f"'aiodjango' comes after '{static}' in INSTALLED_APPS, so `manage.py runserver` "
+            "is that of Django and serves no coroutine view.",
             hint=f"Put 'aiodjango' before '{static}'.",
             id="aiodjango.W001",
         )
@@ -132,10 +132,10 @@ def _installed_apps() -> Iterator[CheckMessage]:
 
 def _aio_application() -> Iterator[CheckMessage]:
     hints = {
-        load_aio_application: "AIO_APPLICATION is the dotted path of an aiohttp application, as "
-        "'example.wsgi.app'. Without it `manage.py runserver` builds one.",
+        load_aio_application: "AIO_APPLICATION is the dotted path of an aiohttp application, such "
+        "as 'example.wsgi.app'. Without it `manage.py runserver` creates one.",
         load_aio_application_factory: "AIO_APPLICATION_FACTORY is the dotted path of a function "
-        "that makes a new aiohttp application, as 'example.wsgi.make_app'.",
+        "that returns a new aiohttp application, such as 'example.wsgi.make_app'.",
     }
     for load, hint in hints.items():
         try:
@@ -151,7 +151,7 @@ def _numbers() -> Iterator[CheckMessage]:
         except ImproperlyConfigured as error:
             yield Error(
                 str(error),
-                hint="Leave the setting out for the default.",
+                hint="Remove the setting to use the default.",
                 id="aiodjango.E005",
             )
 
@@ -163,7 +163,7 @@ def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
         yield Error(
             str(error),
             hint=pattern.way_to_django
-            + "Let the view declare what its pattern gives, or the request alone.",
+            + "Declare in the view what its pattern gives, or only the request.",
             obj=pattern.view,
             id="aiodjango.E002",
         )
@@ -183,7 +183,7 @@ def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
             )
         yield Error(
             f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
-            f"{pattern.view_name} at {pattern} gets aiohttp's request.",
+            f"{pattern.view_name} at {pattern} gets an aiohttp request.",
             hint=f"{pattern.way_to_django}{way_out}, or leave the view to Django: annotate its "
             "request as HttpRequest, or write django_view(view) in the URLconf.",
             obj=pattern.view,
@@ -200,7 +200,7 @@ def _decorated_class(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
 
 def _bypassed_middlewares() -> Iterator[CheckMessage]:
     if BYPASSED in settings.SILENCED_SYSTEM_CHECKS:
-        return  # all of them, whatever comes to be installed
+        return  # for all middlewares, also those installed later
     for path in settings.MIDDLEWARE:
         kind = import_string(path)
         if path in NOT_MISSED or any(
@@ -210,8 +210,8 @@ def _bypassed_middlewares() -> Iterator[CheckMessage]:
         check = f"{BYPASSED}.{path}"
         yield Advice(
             f"Coroutine views bypass the middleware {path}.",
-            hint="What it does has no effect on the coroutine views in the URLconf. If that is as "
-            f"it should be, add {check!r} to SILENCED_SYSTEM_CHECKS.",
+            hint="It has no effect on the coroutine views in the URLconf. If that is intended, "
+            f"add {check!r} to SILENCED_SYSTEM_CHECKS.",
             id=check,
         )
 
@@ -219,21 +219,21 @@ def _bypassed_middlewares() -> Iterator[CheckMessage]:
 def _shadows(patterns: list[UrlconfPattern]) -> Iterator[CheckMessage]:
     for shadow in find_shadows(patterns):
         yield Advice(
-            f"The coroutine view {shadow.lifted.view_name} at {shadow.lifted} answers paths of "
-            f"the pattern {shadow.sync} before it ({shadow.sync.view_name}), as "
+            f"The coroutine view {shadow.coroutine.view_name} at {shadow.coroutine} answers paths "
+            f"of the pattern {shadow.sync} before it ({shadow.sync.view_name}), such as "
             f"/{shadow.path}: coroutine views come first.",
-            hint="Put the coroutine view's pattern first, make the two differ, or keep the order "
-            "by get_aio_application(…, preserve_order=True) and silence this check.",
+            hint="Put the coroutine view's pattern first, change one of the patterns, or keep the "
+            "order with get_aio_application(…, preserve_order=True) and silence this check.",
             id="aiodjango.W002",
         )
 
 
-def _foreign_views(lifted: list[UrlconfPattern]) -> Iterator[CheckMessage]:
-    for pattern in lifted:
+def _foreign_views(coroutine_views: list[UrlconfPattern]) -> Iterator[CheckMessage]:
+    for pattern in coroutine_views:
         if may_be_for_django(pattern.view):
             yield Advice(
                 f"The coroutine view {pattern.view_name} at {pattern} comes from an installed "
-                "package. It may be an async view for Django, which aiohttp's request would break.",
+                "package. It may be an async view for Django, which fails with an aiohttp request.",
                 hint="Leave it to Django: path(…, django_view(include(…))). Or silence this check "
                 "if the view is made for aiohttp.",
                 obj=pattern.view,

@@ -1,4 +1,4 @@
-"""A middleware for the project: it explains where Django is asked to call a coroutine view."""
+"""A middleware for the project: an error that explains a coroutine view in the wrong server."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 
-from .urlconf.patterns import dotted_name, is_aio_view
+from .urlconf.patterns import dotted_name, is_coroutine_view
 
 
 class LiftedViewMiddleware:
-    """Says what is wrong where Django itself is asked to call a coroutine view for aiohttp.
+    """Raises an error where Django itself is to call a coroutine view for aiohttp.
 
-    That happens under Django's test client and under a plain WSGI server: there a coroutine view
-    gets the wrong kind of request, and breaks in ways that don't tell why.
+    That happens with Django's test client and with a plain WSGI server: there a coroutine view
+    gets the wrong kind of request, and fails with errors that do not explain it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -24,10 +24,10 @@ class LiftedViewMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> None:
         """Raise ImproperlyConfigured for a coroutine view."""
-        if is_aio_view(view):
+        if is_coroutine_view(view):
             raise ImproperlyConfigured(
-                f"The view {dotted_name(view)} takes a request of aiohttp's, but Django was asked "
-                f"for {request.path}. Serve the site by aiodjango's application (manage.py "
-                "runserver does) and test the view with aiodjango.test.AioClient, or write "
-                "django_view() around the view if it is meant for Django."
+                f"The view {dotted_name(view)} takes an aiohttp request, but Django got the "
+                f"request for {request.path}. Serve the site with aiodjango's application "
+                "(manage.py runserver does) and test the view with aiodjango.test.AioClient, or "
+                "write django_view() around the view if it is meant for Django."
             )

@@ -1,11 +1,11 @@
-"""The place of our resources in aiohttp's index.
+"""Resources in an order of their own within aiohttp's index.
 
-aiohttp looks a path up in an index of literal prefixes, where each resource stands at the place
-that its own path gives it, in order of registration. Three rules of ours need other places:
-URLconf order among lifted routes, one lookup for thousands of them, and a catch-all behind every
-route of the application. No place can be chosen at registration, because mounting an application
-moves its resources and more routes may follow. So the index is put in order at the first request
-that meets one of our resources, when nothing can change any more.
+aiohttp finds a path in an index of literal prefixes, where each resource has the place of its own
+path, in order of registration. Three things need other places: URLconf order among the routes of
+coroutine views, one lookup for thousands of them, and a catch-all after all other routes of the
+application. They cannot be chosen at registration, because mounting an application moves its
+resources and more routes may follow. So the index is put in order at the first request for one of
+these resources, when nothing can change any more.
 """
 
 import abc
@@ -17,12 +17,12 @@ from yarl import URL
 
 Resolved = tuple[web.UrlMappingMatchInfo | None, set[str]]
 
-# No resource of ours adds to the methods that a 405 lists.
+# These resources answer every method, and add none to those that a 405 lists.
 NO_METHODS: set[str] = set()
 
 
 class IndexEntry(web.AbstractResource):
-    """A resource at a fixed place in the index, not registered with the router itself."""
+    """A resource at a fixed place in the index, not registered with the router."""
 
     def __init__(self, path: str, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -40,7 +40,7 @@ class IndexEntry(web.AbstractResource):
         return {"path": self.canonical}
 
     def raw_match(self, path: str) -> bool:
-        return False  # routes that the application adds never join a resource of ours
+        return False  # no route that the application adds belongs to this resource
 
     def url_for(self, *args: str, **kwargs: str) -> URL:
         raise RuntimeError(f"{self!r} has no URL of its own")
@@ -56,10 +56,10 @@ class IndexEntry(web.AbstractResource):
 
 
 class PlacedResource(IndexEntry):
-    """A registered resource for which other entries stand in the index once that is in order."""
+    """A registered resource that other entries replace in the index."""
 
-    is_last = False  # whether its entries belong behind those of all other resources
-    is_placed = False  # whether the index is in order
+    is_last = False  # whether its entries come after those of all other resources
+    is_placed = False  # whether its entries are in the index
 
     def __init__(self, router: web.UrlDispatcher, path: str, *, name: str | None = None) -> None:
         super().__init__(path, name=name)
@@ -67,17 +67,17 @@ class PlacedResource(IndexEntry):
 
     @abc.abstractmethod
     def entries(self) -> Sequence[IndexEntry]:
-        """What stands in the index for this resource, where it is mounted now."""
+        """Return the entries for this resource, where it is mounted now."""
 
     def add_prefix(self, prefix: str) -> None:
         if URL.build(path=prefix).raw_path != prefix:
             raise ValueError(
-                f"aiohttp can't match the prefix {prefix!r}: a sub-application's prefix may only "
-                "have characters that a path has unencoded, and no '%'."
+                f"aiohttp cannot match the prefix {prefix!r}: the prefix of a sub-application may "
+                "only contain characters that a path has unencoded, and no '%'."
             )
         if any(isinstance(r, MatchedSubAppResource) for r in self.router.resources()):
             raise RuntimeError(
-                f"aiohttp can't mount an application under {prefix!r} that has used "
+                f"aiohttp cannot mount an application under {prefix!r} that has used "
                 "add_domain(): add the domain to the outermost application."
             )
         super().add_prefix(prefix)
@@ -92,7 +92,7 @@ class PlacedResource(IndexEntry):
 
 
 def arrange(router: web.UrlDispatcher) -> list[web.AbstractResource]:
-    """Put a router's index in order, unless it is; return the resources that then stand in it."""
+    """Put the index of a router in order. Returns the resources in it."""
     resources = _indexed(router)
     placed = [resource for resource in resources if isinstance(resource, PlacedResource)]
     if all(resource.is_placed for resource in placed):
@@ -112,7 +112,7 @@ def arrange(router: web.UrlDispatcher) -> list[web.AbstractResource]:
 
 
 def _undo(router: web.UrlDispatcher, entries: list[web.AbstractResource]) -> None:
-    """Undo arrange() on a router that was asked before its application was complete."""
+    """Undo arrange() on a router that was used before its application was complete."""
     for entry in entries:
         router.unindex_resource(entry)
     for resource in _indexed(router):
@@ -122,5 +122,5 @@ def _undo(router: web.UrlDispatcher, entries: list[web.AbstractResource]) -> Non
 
 
 def _indexed(router: web.UrlDispatcher) -> list[web.AbstractResource]:
-    # Domains are looked at before the index and don't stand in it.
+    # Domains are not in the index.
     return [r for r in router.resources() if not isinstance(r, MatchedSubAppResource)]

@@ -1,4 +1,4 @@
-"""The lifted routes of a URLconf as resources of an aiohttp router."""
+"""The routes of a URLconf's coroutine views, as resources of an aiohttp router."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -23,16 +23,16 @@ Found = tuple[int, Matched, str | None]
 
 
 class Only(NamedTuple):
-    """A pattern that needs no look at any other."""
+    """The only pattern that matches paths from a place on."""
 
     match: Matcher
     route: web.AbstractRoute
 
 
 class RouteTable:
-    """The patterns of a URLconf in order, and the index that finds those of a path.
+    """The patterns of a URLconf in order, and an index to find those of a path.
 
-    patterns: the lifted ones; with the sync ones between them, those keep their place.
+    patterns: those of coroutine views; sync ones among them keep their paths.
     urlconf: where the patterns come from, None for ROOT_URLCONF.
     """
 
@@ -46,28 +46,28 @@ class RouteTable:
             self.places.append({_place(shape) for shape in found})
             for shape in found:
                 self.index.add(shape, number)
-        self._registered: list[LiftedRoutes] = []
+        self._registered: list[ViewRoutes] = []
 
-    def route_defs(self) -> list["LiftedRouteDef"]:
+    def route_defs(self) -> list["ViewRouteDef"]:
         return [
-            LiftedRouteDef(self, number)
+            ViewRouteDef(self, number)
             for number, pattern in enumerate(self.patterns)
-            if pattern.is_lifted
+            if pattern.is_coroutine_view
         ]
 
-    def routes_on(self, router: web.UrlDispatcher) -> "LiftedRoutes":
-        """Return this table's routes on a router, an empty set of them if there are none yet."""
+    def routes_on(self, router: web.UrlDispatcher) -> "ViewRoutes":
+        """Return the routes of this table on a router, registered there at the first call."""
         for routes in self._registered:
             if routes.router is router:
                 return routes
-        routes = LiftedRoutes(router, self)
+        routes = ViewRoutes(router, self)
         self._registered.append(routes)
         router.register_resource(routes)
         return routes
 
 
-class LiftedRouteDef(web.AbstractRouteDef):
-    """One lifted pattern, to be registered with a router by `add_routes()`."""
+class ViewRouteDef(web.AbstractRouteDef):
+    """The pattern of one coroutine view, to be registered with a router by `add_routes()`."""
 
     __slots__ = ("_number", "_table")
 
@@ -77,24 +77,24 @@ class LiftedRouteDef(web.AbstractRouteDef):
 
     def __repr__(self) -> str:
         pattern = self._table.patterns[self._number]
-        return f"<LiftedRouteDef {pattern.chain.canonical()} -> {pattern.view_name}>"
+        return f"<ViewRouteDef {pattern.chain.canonical()} -> {pattern.view_name}>"
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
         return [self._table.routes_on(router).add(self._number)]
 
 
-class LiftedResource(PlacedResource):
-    """The resource of one lifted URL pattern: what aiohttp's router lists, names and reverses."""
+class ViewResource(PlacedResource):
+    """The resource of one pattern: what an aiohttp router lists, names and reverses."""
 
     def __init__(
-        self, routes: "LiftedRoutes", pattern: UrlconfPattern, handler: Handler, name: str | None
+        self, routes: "ViewRoutes", pattern: UrlconfPattern, handler: Handler, name: str | None
     ) -> None:
         super().__init__(routes.router, pattern.chain.canonical(), name=name)
         self.pattern = pattern
         self.route = web.ResourceRoute(hdrs.METH_ANY, handler, self, expect_handler=handle_expect)
 
     def entries(self) -> Sequence[IndexEntry]:
-        return ()  # it is found through its LiftedRoutes
+        return ()  # ViewRoutes finds it
 
     def url_for(self, *args: Any, **kwargs: Any) -> URL:
         """Return the mounted path for these values: strings as in match_info, or converted ones.
@@ -115,8 +115,8 @@ class LiftedResource(PlacedResource):
         yield self.route
 
 
-class LiftedRoutes(PlacedResource):
-    """All lifted routes of one table on one router, looked up together in URLconf order."""
+class ViewRoutes(PlacedResource):
+    """All routes of one table on one router, looked up together in URLconf order."""
 
     def __init__(self, router: web.UrlDispatcher, table: RouteTable) -> None:
         super().__init__(router, "/")
@@ -126,14 +126,14 @@ class LiftedRoutes(PlacedResource):
         self.literal: dict[str, tuple[Matched, web.AbstractRoute]] = {}
 
     def add(self, number: int) -> web.AbstractRoute:
-        """Register a pattern of the table, without its name where aiohttp won't have that."""
+        """Register a pattern of the table, without its name where aiohttp refuses that."""
         pattern = self._table.patterns[number]
         handler = make_handler(pattern, self._site)
-        resource = LiftedResource(self, pattern, handler, pattern.name)
+        resource = ViewResource(self, pattern, handler, pattern.name)
         try:
             self.router.register_resource(resource)
-        except ValueError:  # a name that is taken, or no row of identifiers
-            resource = LiftedResource(self, pattern, handler, None)
+        except ValueError:  # a name that is in use, or that consists not only of identifiers
+            resource = ViewResource(self, pattern, handler, None)
             self.router.register_resource(resource)
         self._routes[number] = resource.route
         return resource.route
@@ -142,11 +142,11 @@ class LiftedRoutes(PlacedResource):
         self._site.mount_at(self.mount)
         self.literal = dict(self._literal_paths())
         places = {place for number in self._routes for place in self._table.places[number]}
-        # A percent-encoded slash hides a place from aiohttp: such paths arrive at the root.
-        return [LiftedEntry(self, place, self._only(place)) for place in sorted(places | {"/"})]
+        # aiohttp does not see a percent-encoded slash: it looks such paths up at the root.
+        return [ViewEntry(self, place, self._only(place)) for place in sorted(places | {"/"})]
 
     def _only(self, place: str) -> Only | None:
-        """The pattern that is the only one to match paths from a place on, if there is one."""
+        """Return the only pattern that matches paths from a place on, if there is one."""
         segments = place[1:].split("/") if place != "/" else []
         index = self._table.index
         found = index.overlapping((*segments, ANYTHING)) | index.overlapping(tuple(segments))
@@ -157,7 +157,7 @@ class LiftedRoutes(PlacedResource):
         return None if route is None or chain.is_localized else Only(chain.matcher(), route)
 
     def _literal_paths(self) -> Iterator[tuple[str, tuple[Matched, web.AbstractRoute]]]:
-        """The request paths of which the answer is known without asking any pattern."""
+        """Yield the request paths that match a known pattern, whatever the request."""
         for number, route in self._routes.items():
             chain = self._table.patterns[number].chain
             path = chain.literal
@@ -169,10 +169,10 @@ class LiftedRoutes(PlacedResource):
                 yield f"{self.mount}/{path}", (matched, route)
 
     def find(self, request: web.Request, place: str) -> ViewMatch | None:
-        """Return the first pattern that matches, if one of those at this place does.
+        """Return the match of the first pattern in the URLconf, if any at this place matches.
 
-        So aiohttp decides where among an application's routes we come, the URLconf which of
-        ours it is.
+        So aiohttp decides between these routes and others of the application, and the URLconf
+        between these.
         """
         raw_path = request.rel_url.raw_path
         path = django_path(raw_path)
@@ -185,7 +185,7 @@ class LiftedRoutes(PlacedResource):
             route = self._routes.get(number)
             if first is None:
                 if route is None:
-                    return None  # the order is preserved, and Django comes first
+                    return None  # preserve_order: an earlier sync pattern matches
                 first = ViewMatch(matched, route, language)
             is_here = place in self._table.places[number] or (is_encoded and place == "/")
             if route is not None and is_here:
@@ -193,13 +193,13 @@ class LiftedRoutes(PlacedResource):
         return None
 
     def _matches(self, path: str, request: web.Request) -> Iterator[Found]:
-        """The patterns that match, in URLconf order."""
+        """Yield the patterns that match, in URLconf order."""
         language: str | None = None
         missed = []  # translated patterns, which may yet match in another language
         is_found = False
         for number in self._table.index.candidates(path):
             pattern = self._table.patterns[number]
-            if pattern.is_lifted and number not in self._routes:
+            if pattern.is_coroutine_view and number not in self._routes:
                 continue
             chain = pattern.chain
             if chain.is_localized and language is None:
@@ -224,10 +224,10 @@ class LiftedRoutes(PlacedResource):
                 return
 
 
-class LiftedEntry(IndexEntry):
-    """Stands in aiohttp's index where the paths of some lifted routes start."""
+class ViewEntry(IndexEntry):
+    """The entry in aiohttp's index for the routes whose paths start at a place."""
 
-    def __init__(self, routes: LiftedRoutes, place: str, only: Only | None) -> None:
+    def __init__(self, routes: ViewRoutes, place: str, only: Only | None) -> None:
         super().__init__(routes.mount + place)
         self._routes = routes
         self._place = place
@@ -237,7 +237,7 @@ class LiftedEntry(IndexEntry):
     async def resolve(self, request: web.Request) -> Resolved:
         try:
             return self._resolve(request), NO_METHODS
-        except BaseException as raised:  # of a converter
+        except BaseException as raised:  # from a converter
             if isinstance(raised, Exception):
                 raise
             raise exit_as_error(raised) from raised
@@ -247,7 +247,7 @@ class LiftedEntry(IndexEntry):
         if known := self._routes.literal.get(raw_path):
             return ViewMatch(*known)
         only = self._only
-        # Of most paths django_path() would make no other.
+        # django_path() does not change such a path.
         if only and raw_path.startswith(self._start) and "%" not in raw_path and raw_path.isascii():
             matched = only.match(raw_path[len(self._start) :])
             return None if matched is None else ViewMatch(matched, only.route)

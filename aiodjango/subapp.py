@@ -17,7 +17,7 @@ from .files.handler import add_files
 from .open_connections import close_open_connections
 from .orm.caches import share_caches
 from .orm.forks import prepare_for_forks
-from .routes import LiftedResource, RouteTable
+from .routes import RouteTable, ViewResource
 from .urlconf.patterns import read_urlconf
 from .views.decorators import check_decorated_class
 from .views.templates import guard_templates
@@ -139,13 +139,13 @@ def applications(app: web.Application) -> Iterator[web.Application]:
             yield from applications(mounted)
 
 
-def lifted_routes(app: web.Application) -> list[LiftedResource]:
+def view_resources(app: web.Application) -> list[ViewResource]:
     """The resources of all coroutine views in an application and those mounted in it."""
     return [
         resource
         for part in applications(app)
         for resource in part.router.resources()
-        if isinstance(resource, LiftedResource)
+        if isinstance(resource, ViewResource)
     ]
 
 
@@ -162,7 +162,7 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
     for pattern in patterns:
         check_decorated_class(pattern)
     if not preserve_order:
-        patterns = [pattern for pattern in patterns if pattern.is_lifted]
+        patterns = [pattern for pattern in patterns if pattern.is_coroutine_view]
     return RouteTable(patterns, urlconf)
 
 

@@ -1,4 +1,4 @@
-"""Reading a URLconf: its patterns in order, and which of their views are lifted out of Django."""
+"""Reading a URLconf: its patterns in order, and which of their views are coroutine views."""
 
 import functools
 import inspect
@@ -26,12 +26,12 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, eq=False)
 class UrlconfPattern:
-    """A view of a URLconf with all that leads to it."""
+    """A view of a URLconf, with the patterns that lead to it."""
 
     chain: Chain
     view: Callable[..., Any]
     name: str | None  # with its namespaces, as reverse() takes it
-    is_lifted: bool
+    is_coroutine_view: bool
 
     def __str__(self) -> str:
         return f"'{self.chain}'" + (f" [name='{self.name}']" if self.name else "")
@@ -43,7 +43,7 @@ class UrlconfPattern:
 
     @property
     def way_to_django(self) -> str:
-        """For errors of a view that may be meant for Django: how it is left there. Or empty."""
+        """A part of an error: how to leave the view to Django, if it may be meant for it."""
         if not may_be_for_django(self.view):
             return ""
         return (
@@ -53,17 +53,17 @@ class UrlconfPattern:
 
 
 def read_urlconf(urlconf: Any = None) -> list[UrlconfPattern]:
-    """Return the patterns of a URLconf, those of its include()s in their place.
+    """Return the patterns of a URLconf, with those of its include()s, in order.
 
-    urlconf: dotted path, module, or list of patterns; None for ROOT_URLCONF. Raises
-    django.core.exceptions.ImproperlyConfigured where it holds something else than patterns, or
+    urlconf: dotted path, module, or list of patterns; None for ROOT_URLCONF.
+    Raises django.core.exceptions.ImproperlyConfigured where it contains anything but patterns, or
     includes itself.
     """
     return list(_walk((get_resolver(hashable(urlconf)),), (), (), is_left=False))
 
 
 def hashable(urlconf: Any) -> Any:
-    """Return a URLconf in the form that Django's caches take: a tuple instead of a list."""
+    """Return a URLconf that can be a key of a cache: a tuple instead of a list."""
     return tuple(urlconf) if isinstance(urlconf, list) else urlconf
 
 
@@ -88,12 +88,12 @@ def _walk(
                 chain=Chain((*above, Level(pattern.pattern, pattern.default_args))),
                 view=pattern.callback,
                 name=":".join((*namespaces, pattern.name)) if pattern.name else None,
-                is_lifted=not is_left and is_aio_view(pattern.callback),
+                is_coroutine_view=not is_left and is_coroutine_view(pattern.callback),
             )
         else:
             raise ImproperlyConfigured(
-                f"The URLconf {resolver.urlconf_name!r} holds {pattern!r}: only path(), "
-                "re_path() and include() make URL patterns."
+                f"The URLconf {resolver.urlconf_name!r} contains {pattern!r}, which is not a URL "
+                "pattern: write path(), re_path() or include()."
             )
 
 
@@ -116,8 +116,8 @@ def _urlconf_name(resolver: URLResolver) -> str:
     return str(getattr(urlconf, "__name__", urlconf))
 
 
-def is_aio_view(view: Any) -> bool:
-    """Whether a view is a coroutine view for aiohttp rather than a view of Django's."""
+def is_coroutine_view(view: Any) -> bool:
+    """Whether a view is a coroutine view for aiohttp, not a view for Django."""
     if isinstance(view, type):
         return issubclass(view, AbstractView)
     if not iscoroutinefunction(_unwrap_partial(view)):
@@ -130,22 +130,21 @@ def is_aio_view(view: Any) -> bool:
 
 
 def django_class(view: Any) -> type[View] | None:
-    """Return the class of Django's kind from which a view comes, None where it comes from none.
+    """Return the class-based view of Django that a view belongs to, None for no such view.
 
-    Each as_view() notes its class on the view, under a name of its own: Django's as `view_class`,
-    that of Django REST framework's viewsets as `cls`.
+    Each as_view() sets its class on the view, by a different name: Django as `view_class`, the
+    viewsets of Django REST framework as `cls`.
     """
     for layer in view_layers(view):
         owner = getattr(layer, "__self__", None)  # of a bound method
-        noted = (layer, owner, type(owner), *getattr(layer, "__dict__", {}).values())
-        for found in noted:
-            if isinstance(found, type) and issubclass(found, View):
-                return found
+        for value in (layer, owner, type(owner), *getattr(layer, "__dict__", {}).values()):
+            if isinstance(value, type) and issubclass(value, View):
+                return value
     return None
 
 
 def dotted_name(view: Any) -> str:
-    """Return the dotted name of a view, or of the class of Django's kind from which it comes."""
+    """Return the dotted name of a view, or of the class-based view that it belongs to."""
     view = _unwrap_partial(view)
     view = django_class(view) or view
     named = view if hasattr(view, "__qualname__") else type(view)
@@ -153,7 +152,7 @@ def dotted_name(view: Any) -> str:
 
 
 def may_be_for_django(view: Any) -> bool:
-    """Whether a coroutine view is an installed package's and does not say it's made for aiohttp."""
+    """Whether a coroutine view comes from a package and is not annotated for aiohttp."""
     if isinstance(view, type) or not _is_installed(view):
         return False
     names = "web.Request", "BaseRequest"
@@ -161,7 +160,7 @@ def may_be_for_django(view: Any) -> bool:
 
 
 def _is_installed(view: Any) -> bool:
-    """Whether the source of a view lies where packages are installed."""
+    """Whether the source of a view is where packages are installed."""
     *_, innermost = view_layers(view)
     is_named = inspect.isroutine(innermost) or isinstance(innermost, type)
     try:
@@ -180,7 +179,7 @@ def _package_folders() -> list[Path]:
 def django_view(view: V) -> V:
     """Leave a coroutine view, or all views of an `include(…)`, to Django.
 
-    For async views that take Django's HttpRequest without an annotation that says so::
+    For async views that take Django's HttpRequest, but have no annotation for it::
 
         path("report/", django_view(views.report)),
         path("shop/", django_view(include("shop.urls"))),
@@ -191,13 +190,13 @@ def django_view(view: V) -> V:
         urlconf, *namespaces = view
         return cast(V, (_LeftToDjango(urlconf), *namespaces))
     if isinstance(view, type) and issubclass(view, AbstractView):
-        raise TypeError(f"django_view(): {view.__qualname__} is a view of aiohttp's, not Django's.")
+        raise TypeError(f"django_view(): {view.__qualname__} is an aiohttp view, not for Django.")
     if not callable(view):
         raise TypeError(f"django_view() takes a view or an include(…), not {view!r}.")
-    if not is_aio_view(view):
+    if not is_coroutine_view(view):
         return view
 
-    # A wrapper, not a mark on the view: elsewhere in the URLconf it may still be lifted.
+    # A wrapper, not an attribute of the view: elsewhere in the URLconf it may be a coroutine view.
     @functools.wraps(view)
     async def left_to_django(*args: Any, **kwargs: Any) -> Any:
         return await view(*args, **kwargs)
@@ -207,7 +206,7 @@ def django_view(view: V) -> V:
 
 
 class _LeftToDjango:
-    """Stands for an included URLconf whose views are all Django's."""
+    """An included URLconf of which all views are left to Django."""
 
     def __init__(self, urlconf: Any) -> None:
         self._urlconf = urlconf
@@ -227,7 +226,7 @@ def _unwrap_partial(view: Any) -> Any:
 
 
 def view_layers(view: Any) -> Iterator[Any]:
-    """The view, then what its partials and its decorators (by functools.wraps) stand around."""
+    """Yield the view, then what its partials and decorators (by functools.wraps) wrap."""
     while view is not None:
         yield view
         is_partial = isinstance(view, functools.partial)

@@ -55,7 +55,7 @@ def _is_multidict(kind: type) -> bool:
 
 @lru_cache(maxsize=8)
 def _derived(kind: type[Any]) -> type[Any]:
-    class LiftedReporterFilter(kind):  # type: ignore[misc]
+    class ReporterFilter(kind):  # type: ignore[misc]
         def get_post_parameters(self, request: Any) -> Any:
             shown = super().get_post_parameters(request)
             if not isinstance(shown, QueryDict):
@@ -99,4 +99,4 @@ def _derived(kind: type[Any]) -> type[Any]:
             key = name.upper().replace("-", "_")
             return any(self.cleanse_setting(each, "") != "" for each in (name, f"HTTP_{key}"))
 
-    return LiftedReporterFilter
+    return ReporterFilter

@@ -39,7 +39,7 @@ def test_json(settings):
 
 def test_a_project_without_coroutine_views(settings):
     settings.ROOT_URLCONF = "tests.checks.no_aio_urls"
-    assert run() == "No coroutine view is lifted: ROOT_URLCONF holds none.\n"
+    assert run() == "ROOT_URLCONF contains no coroutine view.\n"
 
 
 def test_an_unknown_format_is_refused():

@@ -55,19 +55,19 @@ def test_lifting_that_takes_paths_from_an_earlier_sync_pattern(urlconf):
     assert [message.msg.split(": coroutine")[0] for message in messages] == [
         "The coroutine view tests.checks.check_urls.aio_view at 'a/new/' [name='new'] answers "
         "paths of the pattern 'a/<slug:x>/' [name='slug'] before it "
-        "(tests.checks.check_urls.sync_view), as /a/new/",
+        "(tests.checks.check_urls.sync_view), such as /a/new/",
         "The coroutine view tests.checks.check_urls.aio_view at '^(?P<year>[0-9]{4})/$' answers "
         "paths of the pattern '<int:number>/' before it "
-        "(tests.checks.check_urls.sync_view), as /2026/",
+        "(tests.checks.check_urls.sync_view), such as /2026/",
         "The coroutine view tests.checks.check_urls.aio_view at "
         "'<slug:x>/<uuid:key>/<slug:y>/' answers paths of the pattern 'd/<uuid:key>/<int:n>/' "
-        "before it (tests.checks.check_urls.SyncClassView), as "
+        "before it (tests.checks.check_urls.SyncClassView), such as "
         "/d/00000000-0000-4000-8000-000000000000/1/",
         "The coroutine view tests.checks.check_urls.aio_view at 'e/<int:year>/<path:rest>' "
         "answers paths of the pattern '^e/(?P<year>[0-9]{4})/(?P<rest>.*)$' before it "
-        "(tests.checks.check_urls.sync_view), as /e/2026/1",
+        "(tests.checks.check_urls.sync_view), such as /e/2026/1",
         "The coroutine view tests.checks.check_urls.aio_view at '^g/(\\w+)/edit/$' answers paths "
-        "of the pattern '^g/(\\d+)/edit/$' before it (tests.checks.check_urls.sync_view), as "
+        "of the pattern '^g/(\\d+)/edit/$' before it (tests.checks.check_urls.sync_view), such as "
         "/g/1/edit/",
     ]
     assert all("preserve_order=True" in message.hint for message in messages)
@@ -125,7 +125,7 @@ def test_async_views_of_an_installed_package(urlconf, package):
 def test_errors_of_an_installed_packages_view_name_django_view_first(urlconf, package):
     """A URLconf of async views for Django, taken in as it is."""
     for pattern, check, rest in (
-        (path("d/<int:pk>/", package.detail), "aiodjango.E002", "Let the view declare"),
+        (path("d/<int:pk>/", package.detail), "aiodjango.E002", "Declare in the view"),
         (path("l/", package.private), "aiodjango.E003", "Use aiodjango's aio_login_required"),
     ):
         urlconf([pattern])

@@ -9,7 +9,7 @@ from django.urls import Resolver404
 from django.urls.resolvers import RegexPattern, URLResolver
 from yarl import URL
 
-from aiodjango.routes import LiftedResource
+from aiodjango.routes import ViewResource
 
 
 def django_resolve(patterns, raw_path, mount=""):
@@ -37,6 +37,6 @@ async def router_resolve(app, raw_path, **headers):
     """(view, args, kwargs) by the application's router; None where no lifted route matches."""
     match = await app.router.resolve(request_to(raw_path, **headers))
     resource = match.route.resource
-    if not isinstance(resource, LiftedResource):
+    if not isinstance(resource, ViewResource):
         return None
     return resource.pattern.view, match.args, match.kwargs

@@ -114,7 +114,7 @@ def test_every_resource_can_be_listed():
 def test_route_definitions_are_aiohttps():
     definitions = get_aio_routes([path("a/", view), path("b/", view)])
     assert all(isinstance(d, web.AbstractRouteDef) for d in definitions)
-    assert repr(definitions[0]) == "<LiftedRouteDef /a/ -> tests.routes.test_names.view>"
+    assert repr(definitions[0]) == "<ViewRouteDef /a/ -> tests.routes.test_names.view>"
 
 
 async def test_some_of_the_definitions_alone(aiohttp_client):

@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 import aiodjango
 from aiodjango import django_view, get_aio_routes
-from aiodjango.urlconf.patterns import is_aio_view, read_urlconf
+from aiodjango.urlconf.patterns import is_coroutine_view, read_urlconf
 
 from . import annotated_views
 
@@ -87,7 +87,7 @@ async def wrapped(*args, **kwargs):
     ],
 )
 def test_lifted(view):
-    assert is_aio_view(view)
+    assert is_coroutine_view(view)
 
 
 def _typed(request: HttpRequest): ...
@@ -179,7 +179,7 @@ VIEW_SET = ViewSet.as_view({"get": "list"})
 )
 def test_what_comes_from_a_class_of_djangos_stays_djangos(view):
     assert iscoroutinefunction(view) or isinstance(view, functools.partial)
-    assert not is_aio_view(view)
+    assert not is_coroutine_view(view)
     (pattern,) = read_urlconf([path("x/", view)])
     assert pattern.view_name.rpartition(".")[2] in ("ViewSet", "DjangoView")
 
@@ -215,11 +215,11 @@ def test_what_comes_from_a_class_of_djangos_stays_djangos(view):
     ],
 )
 def test_left_to_django(view):
-    assert not is_aio_view(view)
+    assert not is_coroutine_view(view)
 
 
 def lifted_paths(urlconf):
-    return [f"/{p.chain}" for p in read_urlconf(urlconf) if p.is_lifted]
+    return [f"/{p.chain}" for p in read_urlconf(urlconf) if p.is_coroutine_view]
 
 
 def test_found_in_every_include():
@@ -268,7 +268,7 @@ def test_django_view_returns_a_sync_view_unchanged():
 
 
 def test_django_view_refuses_what_django_could_not_call():
-    with pytest.raises(TypeError, match="AioClassView is a view of aiohttp's"):
+    with pytest.raises(TypeError, match="AioClassView is an aiohttp view"):
         django_view(AioClassView)
     with pytest.raises(TypeError, match=r"takes a view or an include\(…\), not 'shop.urls'"):
         django_view("shop.urls")
@@ -284,10 +284,10 @@ def test_the_urlconf_is_only_read():
 @pytest.mark.parametrize(
     ("patterns", "text"),
     [
-        (["a/"], "holds 'a/': only"),
+        (["a/"], "contains 'a/', which is not"),
         (
             [path("i/", django_view(include(["a/"])))],
-            r"The URLconf django_view\(\['a/'\]\) holds 'a/': only",
+            r"The URLconf django_view\(\['a/'\]\) contains 'a/', which is not",
         ),
     ],
 )

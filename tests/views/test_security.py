@@ -617,7 +617,7 @@ def test_each_bypassed_middleware_is_silenced_by_itself(checked, settings):
     ("decorator", "way_out"),
     [
         (csrf_exempt, "Instead of @csrf_exempt write `csrf_exempt = True` in class ClassView."),
-        (xframe_options_exempt, "Decorate its methods, or use a decorator that gives a class."),
+        (xframe_options_exempt, "Decorate its methods, or use a decorator that returns a class."),
     ],
 )
 def test_a_decorated_class_is_an_error(checked, decorator, way_out):

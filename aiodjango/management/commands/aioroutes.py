@@ -1,4 +1,4 @@
-"""``manage.py aioroutes``: the coroutine views that are lifted out of the URLconf."""
+"""``manage.py aioroutes``: the coroutine views of the URLconf."""
 
 import json
 from collections import defaultdict
@@ -38,18 +38,18 @@ class Command(BaseCommand):
         elif rows:
             self.stdout.write(_table(rows))
         else:
-            self.stdout.write("No coroutine view is lifted: ROOT_URLCONF holds none.")
+            self.stdout.write("ROOT_URLCONF contains no coroutine view.")
 
 
 def _rows() -> list[Row]:
     patterns = read_urlconf()
     shadowed = defaultdict(list)
     for shadow in find_shadows(patterns):
-        shadowed[shadow.lifted].append(f"{shadow.sync} ({shadow.sync.view_name})")
+        shadowed[shadow.coroutine].append(f"{shadow.sync} ({shadow.sync.view_name})")
     return [
         Row(pattern.chain.canonical(), pattern.view_name, pattern.name or "", shadowed[pattern])
         for pattern in patterns
-        if pattern.is_lifted
+        if pattern.is_coroutine_view
     ]
 
 

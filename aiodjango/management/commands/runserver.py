@@ -19,7 +19,7 @@ from aiodjango.dev.server import (
     ListeningSocket,
     get_internal_aio_application,
 )
-from aiodjango.subapp import lifted_routes
+from aiodjango.subapp import view_resources
 
 if TYPE_CHECKING or (apps.apps_ready and apps.is_installed("django.contrib.staticfiles")):
     from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
@@ -102,7 +102,7 @@ class Command(DjangoCommand):
         else:
             address = "0.0.0.0" if self.addr == "0" else self.addr
         quit_command = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
-        lifted = len(lifted_routes(self.server.app))
+        lifted = len(view_resources(self.server.app))
         views = "1 coroutine view is" if lifted == 1 else f"{lifted} coroutine views are"
         self.stdout.write(
             f"{datetime.now():%B %d, %Y - %X}\n"
