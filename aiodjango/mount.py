@@ -1,5 +1,6 @@
 """Django's URL settings under a mount."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
@@ -60,24 +61,37 @@ class StaticUrls:
     request (a check, a storage, a urls.py) would fix it to the site's root.
     """
 
-    _is_followed: ClassVar[bool] = False
+    _loop: ClassVar[asyncio.AbstractEventLoop | None] = None  # that of the application followed
+    _static_url: ClassVar[str] = ""
 
     @classmethod
     @contextmanager
     def following(cls, mount: str) -> Iterator[None]:
-        """Have the settings follow a mount, unless they follow an earlier one already."""
-        if cls._is_followed:
+        """Have the settings follow the mount of an application that runs on this event loop.
+
+        They follow the first one that runs. One that was abandoned with its event loop, without a
+        cleanup, runs no longer.
+        """
+        loop = asyncio.get_running_loop()
+        if cls._loop is not None and not cls._loop.is_closed():
             yield
             return
-        cls._is_followed = True
-        at_root, mounted = _read_again(""), _read_again(mount)
-        _update_storage(at_root, mounted)
+        if cls._loop is not None:
+            cls._stop()
+        cls._loop = loop
+        at_root, cls._static_url = _read_again(""), _read_again(mount)
+        _update_storage(at_root, cls._static_url)
         try:
             yield
         finally:
-            cls._is_followed = False
-            _read_again("")
-            _update_storage(mounted, at_root)
+            # One that was abandoned comes here late, when it is collected.
+            if cls._loop is loop:
+                cls._stop()
+
+    @classmethod
+    def _stop(cls) -> None:
+        cls._loop = None
+        _update_storage(cls._static_url, _read_again(""))
 
 
 def _read_again(mount: str) -> str:

@@ -1,5 +1,7 @@
 """The site at any mount: SCRIPT_NAME, reverse(), {% url %}, {% static %} and url_for()."""
 
+import asyncio
+
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from django.contrib.staticfiles.storage import staticfiles_storage
@@ -222,6 +224,26 @@ async def test_static_url_is_as_before_once_the_application_has_ended(aiohttp_cl
     client = await aiohttp_client(mounted("/site/"))
     assert settings.STATIC_URL == "/site/static/"
     await client.close()
+    assert settings.STATIC_URL == "/static/"
+    assert staticfiles_storage.url("app.css") == "/static/app.css"
+
+
+def test_static_url_does_not_follow_an_application_that_was_abandoned(settings):
+    """Its event loop was closed without a cleanup, as tests of other code do."""
+    runners = [web.AppRunner(mounted(prefix)) for prefix in ("/left/", "/site/")]
+    assert staticfiles_storage.url("app.css") == "/static/app.css"
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(runners[0].setup())
+    loop.close()
+    assert settings.STATIC_URL == "/left/static/"
+
+    async def next_one():
+        await runners[1].setup()
+        assert settings.STATIC_URL == "/site/static/"
+        assert staticfiles_storage.url("app.css") == "/site/static/app.css"
+        await runners[1].cleanup()
+
+    asyncio.run(next_one())
     assert settings.STATIC_URL == "/static/"
     assert staticfiles_storage.url("app.css") == "/static/app.css"
 
