@@ -1,7 +1,7 @@
-"""Live identity: open WebSockets end when their users' logins do.
+"""Open WebSockets are closed when the logins of their users end.
 
-In this process Django's signals tell of it at once, and in others a broadcast, where the setting
-AIO_BROADCAST reaches them. What sends no signal is found by a periodic check.
+Django's signals report it in this process at once, and in other processes through a broadcast,
+where the setting AIO_BROADCAST reaches them. A periodic check finds what sends no signal.
 """
 
 import asyncio
@@ -21,11 +21,9 @@ from django.db.transaction import TransactionManagementError
 from aiodjango.broadcast import publish
 from aiodjango.broadcast.process import reaches_others
 
-from .logins import Identity, hash_of_session, is_in_cookie
+from .logins import Identity, Watch, hash_of_session, is_in_cookie
 from .request import django_request
-from .watches import CHANNEL, LOGIN_ENDED, Watch, Watches
-
-__all__ = ["LOGIN_ENDED", "Watches", "watch_user"]
+from .watchlist import CHANNEL, WatchList
 
 _starting: set[asyncio.Task[None]] = set()
 
@@ -33,25 +31,25 @@ _starting: set[asyncio.Task[None]] = set()
 def watch_user(request: web.Request, ws: web.WebSocketResponse) -> asyncio.Task[None]:
     """Close a WebSocket when its user logs out, changes password, is deactivated or deleted.
 
-    To be called once the WebSocket is prepared. It is closed with the code 4401 and a message that
-    says why: at once if it happens in this process or in one that AIO_BROADCAST reaches, else
-    within the setting AIO_WATCH_INTERVAL (30 seconds). The visitor who isn't logged in isn't
+    To be called once the WebSocket is prepared. It is closed with the code 4401 and a message with
+    the reason: at once if it happens in this process or in one that AIO_BROADCAST reaches, else
+    within the setting AIO_WATCH_INTERVAL (30 seconds). A visitor who is not logged in is not
     watched. A WebSocket whose login cannot be checked for twice that time (20 seconds at least),
-    because the database is away, is closed with the code 1013.
+    because the database is not available, is closed with the code 1013.
 
-    Returns a task that ends when the login is known to hold, or when the WebSocket is closed. It
-    need not be awaited, and raises nothing.
-    Raises RuntimeError for a WebSocket that isn't prepared, and ImproperlyConfigured for an
-    interval that can't be.
+    Returns a task that ends when the login is known to be valid, or when the WebSocket is closed.
+    It need not be awaited, and raises nothing.
+    Raises RuntimeError for a WebSocket that is not prepared, and ImproperlyConfigured for an
+    invalid interval.
     """
     if not ws.prepared:
-        raise RuntimeError("watch_user() has to come after the WebSocket's prepare().")
-    watches = Watches.of_this_loop()
+        raise RuntimeError("Call watch_user() after the prepare() of the WebSocket.")
+    watchlist = WatchList.of_this_loop()
     # First of all, so that no logout from now on is missed.
     connect_signals()
     watch = Watch(django_request(request).session.session_key, ws)
-    watches.add(watch)
-    task = asyncio.create_task(watches.start(watch, request))
+    watchlist.add(watch)
+    task = asyncio.create_task(watchlist.start(watch, request))
     _starting.add(task)  # asyncio itself keeps no reference
     task.add_done_callback(_starting.discard)
     return task
@@ -59,7 +57,7 @@ def watch_user(request: web.Request, ws: web.WebSocketResponse) -> asyncio.Task[
 
 @cache
 def connect_signals() -> None:
-    """Have this process tell of logins that end in it, from now on."""
+    """Have this process report the logins that end in it."""
     try:
         get_user_model()
     except ImproperlyConfigured:
@@ -74,53 +72,53 @@ def _logged_out(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if user is None or session is None:
         return
-    # A session in a cookie has no lasting key: all of the user's are taken for this one.
+    # A session in a cookie has no permanent key: all sessions of the user are treated as this one.
     session_hash = None if is_in_cookie(type(session)) else hash_of_session(session.session_key)
-    for watches in Watches.of_all_loops():
-        watches.log_out(user.pk, session_hash)
-    _tell_others({"user": user.pk, "session": session_hash})
+    for watchlist in WatchList.of_all_loops():
+        watchlist.log_out(user.pk, session_hash)
+    _report({"user": user.pk, "session": session_hash})
 
 
 def _saved(
     sender: Any, instance: Any, using: str, update_fields: Any = None, **kwargs: Any
 ) -> None:
-    # Each login saves when it was.
+    # Each login saves its time.
     if not isinstance(instance, get_user_model()) or update_fields == {"last_login"}:
         return
-    # As it is now, but not before everybody else sees it too.
+    # The user as it is now, but not before others can see it in the database.
     if any(_watches_of(instance)):
         end = partial(_end_changed, instance, Identity(instance))
         transaction.on_commit(end, using=using)
-    _tell_others_at_commit(instance.pk, using)
+    _report_at_commit(instance.pk, using)
 
 
 def _deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
     if isinstance(instance, get_user_model()):
-        for watches, watch in _watches_of(instance):  # found now: then it has no key any more
-            transaction.on_commit(partial(watches.end, watch, "deleted"), using=using)
-        _tell_others_at_commit(instance.pk, using)
+        for watchlist, watch in _watches_of(instance):  # now: at the commit it has no key any more
+            transaction.on_commit(partial(watchlist.end, watch, "deleted"), using=using)
+        _report_at_commit(instance.pk, using)
 
 
 def _end_changed(user: Any, identity: Identity) -> None:
-    for watches, watch in _watches_of(user):
+    for watchlist, watch in _watches_of(user):
         reason = watch.changed_to(identity)
         if reason is not None:
-            watches.end(watch, reason)
+            watchlist.end(watch, reason)
 
 
-def _watches_of(user: Any) -> Iterator[tuple[Watches, Watch]]:
-    for watches in Watches.of_all_loops():
-        for watch in watches.of_user(user.pk):
-            yield watches, watch
+def _watches_of(user: Any) -> Iterator[tuple[WatchList, Watch]]:
+    for watchlist in WatchList.of_all_loops():
+        for watch in watchlist.of_user(user.pk):
+            yield watchlist, watch
 
 
-def _tell_others_at_commit(pk: Any, using: str) -> None:
+def _report_at_commit(pk: Any, using: str) -> None:
     """Have the other processes check the logins of a user."""
     if reaches_others():
         with suppress(TransactionManagementError):  # without autocommit the commit is not known
-            transaction.on_commit(partial(_tell_others, {"user": pk}), using=using, robust=True)
+            transaction.on_commit(partial(_report, {"user": pk}), using=using, robust=True)
 
 
-def _tell_others(news: dict[str, Any]) -> None:
+def _report(news: dict[str, Any]) -> None:
     if reaches_others():
         publish(CHANNEL, news, now=True)

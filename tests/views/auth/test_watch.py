@@ -19,7 +19,9 @@ from django.urls import path
 
 from aiodjango import aget_session, aget_user
 from aiodjango.orm.context import run_in_django
-from aiodjango.views.watch import LOGIN_ENDED, Watches, watch_user
+from aiodjango.views.logins import LOGIN_ENDED
+from aiodjango.views.watch import watch_user
+from aiodjango.views.watchlist import WatchList
 from tests.support.waiting import DEADLINE
 
 # Longer than any test: what ends is ended at once.
@@ -188,7 +190,7 @@ async def test_the_check_takes_two_queries_for_many(interval, sockets, monkeypat
         queries.append(sql)
         return execute(self, sql, params)
 
-    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    (watches,) = [w for w in WatchList.of_all_loops() if w._open_watches()]
     monkeypatch.setattr(CursorWrapper, "execute", counting)
     await watches._check()
     assert [sql.split(" FROM ")[1].split('"')[1] for sql in queries] == [
@@ -211,7 +213,7 @@ async def test_a_check_that_fails_is_followed_by_others(soon, sockets, caplog, m
     monkeypatch.undo()
     await Session.objects.all().adelete()
     assert await ended(first) == (4401, "logged out")
-    assert "The logins of open WebSockets could not be checked." in caplog.text
+    assert "Could not check the logins of open WebSockets." in caplog.text
 
 
 @pytest.mark.parametrize("engine", ["signed_cookies"], indirect=True)
@@ -221,7 +223,7 @@ async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
     await log_in(client, users[0])
     async with client.ws_connect("/socket/") as ws:
         assert await ws.receive_str(timeout=DEADLINE) == "ann"
-        (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+        (watches,) = [w for w in WatchList.of_all_loops() if w._open_watches()]
         await watches._check()
         assert await is_open(ws)
         await change(password="another")
@@ -233,7 +235,7 @@ async def test_the_periodic_check_with_sessions_that_only_the_browser_has(
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("aiodjango.views.watches.SHORTEST_LIMIT", SOON)
+    monkeypatch.setattr("aiodjango.views.watchlist.SHORTEST_LIMIT", SOON)
 
 
 class Database:
@@ -303,7 +305,7 @@ async def test_the_database_is_away_at_the_start(soon, watched, database, caplog
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     await Session.objects.filter(session_key=key).adelete()
     assert await ended(ws) == (4401, "logged out")
-    assert "could not be checked" in caplog.text
+    assert "Could not check" in caplog.text
 
 
 async def test_a_user_who_is_anonymous_only_later_may_have_been_logged_in(
@@ -318,7 +320,7 @@ async def test_a_user_who_is_anonymous_only_later_may_have_been_logged_in(
             raise answer
         return answer
 
-    monkeypatch.setattr("aiodjango.views.watches.aget_user", later)
+    monkeypatch.setattr("aiodjango.views.watchlist.aget_user", later)
     _, ws = await watched(load=False)
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (1013, "login unknown")
@@ -336,7 +338,7 @@ async def test_a_login_that_stays_unknown_at_the_start_ends(
     messages = [message async for message in ws]
     assert [message.data for message in messages] == ([] if wait else ["watching"])
     assert ws.close_code == 1013
-    assert "could not be checked" in caplog.text
+    assert "Could not check" in caplog.text
 
 
 async def test_a_login_that_becomes_unknown_ends(impatient, soon, watched, database):
@@ -405,7 +407,7 @@ async def test_a_logout_during_the_start_is_found(interval, engine, watched, mon
         await user_logged_out.asend(sender=User, request=elsewhere, user=user)
         return user
 
-    monkeypatch.setattr("aiodjango.views.watches.aget_user", slow)
+    monkeypatch.setattr("aiodjango.views.watchlist.aget_user", slow)
     _, ws = await watched(load=False)
     assert await ws.receive_str(timeout=DEADLINE) == "watching"
     assert await ended(ws) == (4401, "logged out")
@@ -424,7 +426,7 @@ async def test_a_visitor_who_logs_out_ends_nothing(interval, client, sockets):
 
 async def test_of_two_reasons_the_first_is_told(interval, sockets):
     (first, *_), _ = sockets
-    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    (watches,) = [w for w in WatchList.of_all_loops() if w._open_watches()]
     watch, *_ = watches._open_watches()  # ann's first: they are in the order of their opening
     watch.end("logged out")
     assert await ended(first) == (4401, "logged out")
@@ -437,12 +439,12 @@ async def test_of_two_reasons_the_first_is_told(interval, sockets):
 async def test_a_visitor_is_not_watched(interval, client):
     async with client.ws_connect("/socket/") as ws:
         assert await ws.receive_str(timeout=DEADLINE) == ""
-        assert not any(w._open_watches() for w in Watches.of_all_loops())
+        assert not any(w._open_watches() for w in WatchList.of_all_loops())
 
 
 async def test_closed_websockets_are_forgotten(interval, client, sockets):
     opened, _ = sockets
-    (watches,) = [w for w in Watches.of_all_loops() if w._open_watches()]
+    (watches,) = [w for w in WatchList.of_all_loops() if w._open_watches()]
     held = [weakref.ref(watch) for watch in watches._open_watches()]
     for ws in opened:
         await ws.close()
@@ -467,11 +469,11 @@ async def test_it_comes_after_prepare(aiohttp_client):
     app.router.add_get("/x", view)
     client = await aiohttp_client(app)
     await client.get("/x")
-    assert caught == ["watch_user() has to come after the WebSocket's prepare()."]
+    assert caught == ["Call watch_user() after the prepare() of the WebSocket."]
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "30", None])
 async def test_an_interval_that_cannot_be(settings, value):
     settings.AIO_WATCH_INTERVAL = value
     with pytest.raises(ImproperlyConfigured, match="AIO_WATCH_INTERVAL must be a number of sec"):
-        Watches(asyncio.get_running_loop())
+        WatchList(asyncio.get_running_loop())

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextvars
-import logging
 import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any
 
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 from django.contrib.auth import get_user_model
 
 from aiodjango.broadcast import subscribe
@@ -20,73 +19,24 @@ from aiodjango.runtime.exits import is_cancellation
 
 from . import logins
 from .auth import aget_session, aget_user
-from .logins import Identity, hash_of_session
+from .logins import Identity, Watch, logger
 
-logger = logging.getLogger("aiodjango")
-
-# The close code of a WebSocket whose user's login has ended: private, and reminding of 401.
-LOGIN_ENDED = 4401
-# Where processes tell each other what may have ended logins.
+# The channel on which processes report what may have ended logins.
 CHANNEL = "aiodjango.views.logins"
 
-# How many WebSockets one query of the periodic check is about.
+# How many WebSockets one query of the periodic check covers.
 BATCH = 500
-# How soon a check that has failed is repeated, as a part of the interval.
+# When a check that has failed is repeated, as a part of the interval.
 RETRY = 1 / 8
 # A check may take as long as the interval, and a login may be unknown for twice as long before its
-# WebSocket is closed. This counts instead of a shorter interval, in seconds.
+# WebSocket is closed. This is used instead of a shorter interval, in seconds.
 SHORTEST_LIMIT = 10.0
 
 
-class Watch:
-    """One WebSocket and the login that it was opened with."""
-
-    # Both None until the user has been loaded.
-    user_pk: Any = None
-    identity: Identity | None = None
-
-    def __init__(self, session_key: str | None, ws: web.WebSocketResponse) -> None:
-        self.session_key = session_key
-        # Who has logged out while the user was not known.
-        self.logged_out: set[Any] = set()
-        # When the login was last known to hold, on the clock of the loop.
-        self.known_at = asyncio.get_running_loop().time()
-        self._ws = weakref.ref(ws)
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def session_hash(self) -> str:
-        return hash_of_session(self.session_key)
-
-    @property
-    def is_over(self) -> bool:
-        ws = self._ws()
-        return ws is None or ws.closed
-
-    def changed_to(self, identity: Identity) -> str | None:
-        return None if self.identity is None else self.identity.changed_to(identity)
-
-    def end(self, reason: str, code: int = LOGIN_ENDED) -> None:
-        """Close the WebSocket; on its own loop."""
-        ws = self._ws()
-        if ws is not None and not ws.closed:
-            self._closing = asyncio.create_task(_close(ws, code, reason))
-
-    def end_unknown(self) -> None:
-        self.end("login unknown", WSCloseCode.TRY_AGAIN_LATER)
-
-
-async def _close(ws: web.WebSocketResponse, code: int, reason: str) -> None:
-    try:
-        await ws.close(code=code, message=reason.encode())
-    except Exception:
-        logger.exception("A WebSocket whose login has ended could not be closed properly.")
-
-
-class Watches:
+class WatchList:
     """The watches of one event loop."""
 
-    _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Watches]" = (
+    _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, WatchList]" = (
         weakref.WeakKeyDictionary()
     )
     # Signals arrive in other threads.
@@ -99,13 +49,13 @@ class Watches:
         self._of_user: dict[Any, list[Watch]] = defaultdict(list)
         self._checking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._hearing: asyncio.Task[None] | None = None
-        # Users whose logins other processes have something to tell of.
+        self._subscription: asyncio.Task[None] | None = None
+        # Users whose logins may have ended in other processes.
         self._suspects: set[Any] = set()
-        self._examining: asyncio.Task[None] | None = None
+        self._checking_suspects: asyncio.Task[None] | None = None
 
     @classmethod
-    def of_this_loop(cls) -> "Watches":
+    def of_this_loop(cls) -> "WatchList":
         loop = asyncio.get_running_loop()
         with cls._lock:
             watches = cls._by_loop.get(loop)
@@ -114,7 +64,7 @@ class Watches:
         return watches
 
     @classmethod
-    def of_all_loops(cls) -> "list[Watches]":
+    def of_all_loops(cls) -> "list[WatchList]":
         with cls._lock:
             return list(cls._by_loop.values())
 
@@ -125,8 +75,8 @@ class Watches:
             self._of_user[watch.user_pk].append(watch)
         if self._timer is None:
             self._set_timer(self._interval)
-        if reaches_others() and (self._hearing is None or self._hearing.done()):
-            self._hearing = self._run(self._hear())
+        if reaches_others() and (self._subscription is None or self._subscription.done()):
+            self._subscription = self._run(self._listen())
 
     async def start(self, watch: Watch, request: web.Request) -> None:
         """Load the user of a watch, and check the login, until that has succeeded once."""
@@ -140,17 +90,18 @@ class Watches:
                 except BaseException as error:
                     if is_cancellation(error):
                         raise
-                    self._note_failure([watch], error)
+                    self._report_failure([watch], error)
                 is_first = False
                 await asyncio.sleep(self._interval * RETRY)
         except BaseException:
-            watch.end_unknown()  # nothing goes on to watch it
+            watch.end_unknown()  # nothing watches it from now on
             raise
 
     async def _decide(self, watch: Watch, request: web.Request, *, is_first: bool) -> None:
         user = await aget_user(request)
         if not user.is_authenticated:
-            self._forget(watch)
+            with self._lock:
+                self._remove(watch)
             if not is_first:
                 watch.end_unknown()  # the login may have ended since the first attempt
             return
@@ -158,12 +109,12 @@ class Watches:
         if not self._identify(watch, user, session.session_key):
             watch.end("logged out")
             return
-        # The user may have been loaded long ago: what has happened since is found here, and what
-        # happens from now on is told by signals.
+        # The user may have been loaded long ago: this finds what has happened since. From now on
+        # signals report what happens.
         await _check_logins([watch])
 
     def _identify(self, watch: Watch, user: Any, session_key: str | None) -> bool:
-        """Set the user of a watch. Returns False if that user has logged out meanwhile."""
+        """Set the user of a watch. Returns whether that user has not logged out meanwhile."""
         identity = Identity(user)
         with self._lock:
             self._remove(watch)
@@ -172,17 +123,13 @@ class Watches:
             self._of_user[user.pk].append(watch)
             return user.pk not in watch.logged_out
 
-    def _forget(self, watch: Watch) -> None:
-        with self._lock:
-            self._remove(watch)
-
     def _remove(self, watch: Watch) -> None:
         watches = self._of_user.get(watch.user_pk, [])
-        if watch in watches:  # unless it was over, and a check has found that
+        if watch in watches:  # a check removes one that is over
             watches.remove(watch)
 
     def _set_timer(self, delay: float) -> None:
-        # In a context of its own: that of a request would live on with the timer.
+        # In a new context: the timer would keep that of a request alive.
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(delay, self._start_check, context=contextvars.Context())
 
@@ -194,7 +141,7 @@ class Watches:
         self._checking = self._run(self._check())
 
     async def _check(self) -> None:
-        """Look for logins that have ended unnoticed."""
+        """Find logins that have ended without a signal."""
         succeeded = await self._check_all(self._open_watches())
         if self._open_watches() and self._timer is None:
             self._set_timer(self._interval if succeeded else self._interval * RETRY)
@@ -207,25 +154,25 @@ class Watches:
             try:
                 async with asyncio.timeout(self._limit), django_context():
                     await _check_logins(batch)
-            except BaseException as error:  # the database may be away
+            except BaseException as error:  # the database may not be available
                 if is_cancellation(error):
                     raise
-                self._note_failure(batch, error)
+                self._report_failure(batch, error)
                 succeeded = False
         return succeeded
 
-    def _note_failure(self, watches: list[Watch], error: BaseException) -> None:
-        """Close those whose logins have been unknown for too long."""
+    def _report_failure(self, watches: list[Watch], error: BaseException) -> None:
+        """Log a failed check, and close the WebSockets whose logins are unknown for too long."""
         earliest = asyncio.get_running_loop().time() - 2 * self._limit
         ended = [watch for watch in watches if watch.known_at <= earliest]
         for watch in ended:
             watch.end_unknown()
-        logger.error("The logins of open WebSockets could not be checked.", exc_info=error)
+        logger.error("Could not check the logins of open WebSockets.", exc_info=error)
         if ended:
-            logger.warning("%d WebSockets with unknown logins are closed.", len(ended))
+            logger.warning("Closing %d WebSockets with unknown logins.", len(ended))
 
     def _open_watches(self) -> list[Watch]:
-        """Forget the watches that are over, and return the others."""
+        """Remove the watches that are over, and return the others."""
         found = []
         with self._lock:
             for pk, watches in list(self._of_user.items()):
@@ -238,32 +185,32 @@ class Watches:
 
     # ---- What happens in other processes ----
 
-    async def _hear(self) -> None:
-        """Hear of it as long as this loop has a broadcast."""
+    async def _listen(self) -> None:
+        """Receive the reports of other processes as long as this loop has a broadcast."""
         while True:
             async with subscribe(CHANNEL) as events:
-                if self._timer is not None:  # a check now, for what was not heard before
+                if self._timer is not None:  # a check now, for what happened before
                     self._timer.cancel()
                     self._start_check()
                 async for news in events:
-                    self._heed(news)
+                    self._receive(news)
             if events.missed is None:
                 return
 
-    def _heed(self, news: Any) -> None:
+    def _receive(self, news: Any) -> None:
         try:
             pk = get_user_model()._meta.pk.to_python(news["user"])
             if "session" in news:
                 self.log_out(pk, news["session"])
                 return
         except Exception:
-            logger.exception("What another process told of a login is invalid.")
+            logger.exception("Another process sent an invalid report of a login.")
             return
         self._suspects.add(pk)
-        if self._examining is None or self._examining.done():
-            self._examining = self._run(self._examine())
+        if self._checking_suspects is None or self._checking_suspects.done():
+            self._checking_suspects = self._run(self._check_suspects())
 
-    async def _examine(self) -> None:
+    async def _check_suspects(self) -> None:
         while self._suspects:
             watches = [watch for pk in self._suspects for watch in self.of_user(pk)]
             self._suspects.clear()
@@ -295,11 +242,11 @@ class Watches:
             try:
                 loop.call_soon_threadsafe(watch.end, reason)
             except RuntimeError:  # pragma: no cover - a race
-                pass  # closed just now, and its WebSockets with it
+                pass  # closed meanwhile, with its WebSockets
 
 
 async def _check_logins(watches: list[Watch]) -> None:
-    """End the watches whose logins do not hold any more."""
+    """End the watches whose logins are no longer valid."""
     now = asyncio.get_running_loop().time()
     for watch, reason in await logins.ended(watches):
         watch.end(reason)
