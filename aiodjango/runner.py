@@ -1,4 +1,4 @@
-"""A runner for an aiohttp application: what only a server can decide."""
+"""A runner for an aiohttp application that contains a Django project."""
 
 import asyncio
 import inspect
@@ -9,19 +9,19 @@ from typing import Any
 from aiohttp import EMPTY_PAYLOAD, web
 
 from .gateway import Connection, DecodedBody, end_when_received, has_more_requests
-from .open_connections import close_open_connections
+from .runtime.open_connections import close_open_connections
 from .runtime.options import seconds, whole_number
 
-# Seconds from the last connection that an ending server accepts to the end of those that are idle.
+# How long a server that shuts down keeps idle connections after it stopped accepting, in seconds.
 IDLE_GRACE = 0.5
-# What of the time that handlers have to finish is left to those whose bodies were late: a part of
-# it, and so many seconds at most.
+# The part of shutdown_timeout that is reserved for handlers whose request bodies arrive late, and
+# its maximum, in seconds.
 LATE_SHARE, LATE_TIME = 0.25, 5.0
-# How often (seconds) an ending server looks for bodies that are complete.
-LOOK_INTERVAL = 0.05
-# How much, in bytes, of a connection's first line is looked at.
+# How often a server that shuts down checks whether request bodies are complete, in seconds.
+CHECK_INTERVAL = 0.05
+# The length of a connection's first line from which it is not examined, in bytes.
 MAX_FIRST_LINE = 65536
-# What ends a request line that is not of HTTP/1.0 or HTTP/1.1.
+# The end of a request line of another protocol than HTTP/1.0 and HTTP/1.1.
 _OTHER_PROTOCOL = re.compile(rb"\s(?!HTTP/1\.[01]\s*$)[A-Za-z]+/\d+\.\d+\s*$")
 # The limits of Django's own servers, which are those of Python's wsgiref, in bytes.
 DJANGO_LIMITS = {"max_line_size": 65536, "max_field_size": 65536}
@@ -30,7 +30,7 @@ DJANGO_LIMITS = {"max_line_size": 65536, "max_field_size": 65536}
 class AioRunner(web.AppRunner):
     """A `web.AppRunner` for an application that contains a Django project.
 
-    Django receives request bodies as they were sent, and no request is dropped at a restart.
+    Django receives request bodies as they were sent, and a restart drops no request.
 
     app: the application, not yet started.
     max_line_size: the longest request target, in bytes; 400 above.
@@ -75,7 +75,7 @@ class AioRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        # The options that aiohttp has put together are not to be had otherwise.
+        # There is no public access to the options that aiohttp has collected.
         return _Server(
             server.request_handler,
             request_factory=self._making(server.request_factory),
@@ -97,18 +97,18 @@ class AioRunner(web.AppRunner):
         return make
 
     async def cleanup(self) -> None:
-        """Stop accepting, let requests that are on their way arrive, and end the application."""
+        """Stop accepting, receive the requests that have been sent, and end the application."""
         self._is_ending = True
         for site in self.sites:
             await site.stop()
         if self.server is not None and self.server.connections:
-            # A connection that was just accepted looks idle until its request has arrived, and
-            # aiohttp closes idle connections first.
+            # aiohttp closes idle connections first, and a new connection seems idle until its
+            # request has arrived.
             await asyncio.sleep(self._idle_grace)
         await super().cleanup()
 
     async def shutdown(self) -> None:
-        """Call the application's on_shutdown handlers, then wait for bodies that are arriving."""
+        """Call the application's on_shutdown handlers, then wait for incomplete bodies."""
         await super().shutdown()
         server, loop = self.server, asyncio.get_running_loop()
         if server is None:
@@ -120,57 +120,67 @@ class AioRunner(web.AppRunner):
             late_ones = [each for each in server.connections if not end_when_received(each)]
             if not late_ones:
                 break
-            await asyncio.sleep(LOOK_INTERVAL)
-        # Read by aiohttp next, which ignores what arrives from now on. 0 would be no limit.
-        self._shutdown_timeout = max(end - loop.time(), LOOK_INTERVAL) if timeout else timeout
+            await asyncio.sleep(CHECK_INTERVAL)
+        # aiohttp reads this next, and ignores bodies that arrive from now on. 0 would be no limit.
+        self._shutdown_timeout = max(end - loop.time(), CHECK_INTERVAL) if timeout else timeout
 
 
 class _Server(web.Server):
-    """A server whose connections are attended from their start."""
+    """A server that keeps the connection of a client that has only ended its sending."""
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        # Keeps a connection whose client has only ended its sending.
         connection = Connection(handler, transport)
-        vars(connection)["data_received"] = _FirstLine(connection, handler)
-        transport.set_protocol(connection)
+        transport.set_protocol(_FirstLine(connection, handler, transport))
 
     def pre_shutdown(self) -> None:
-        """Accept no further requests, but go on receiving those that have begun."""
+        """Accept no further requests, but continue to receive those that have begun."""
         for connection in self.connections:
             end_when_received(connection)
 
 
-class _FirstLine:
+class _FirstLine(asyncio.Protocol):
     """Receives the first request line, and refuses protocols other than HTTP/1.0 and HTTP/1.1.
 
-    aiohttp's parser in C takes some of them for versions of HTTP. Later lines are not examined: who
-    has spoken HTTP goes on so.
+    aiohttp's parser in C accepts some of them as versions of HTTP. Later lines are not examined: a
+    client that has used HTTP once will not change the protocol.
     """
 
-    def __init__(self, connection: Connection, handler: web.RequestHandler) -> None:
-        self._attributes = vars(connection)
+    def __init__(
+        self, connection: Connection, handler: web.RequestHandler, transport: asyncio.Transport
+    ) -> None:
+        self._connection = connection
         self._handler = handler
-        self._line: bytes | None = b""
+        self._transport = transport
+        self._line = b""
 
-    def __call__(self, data: bytes) -> None:
-        if self._line is not None:
-            line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
-            self._line = line
-            if end or len(line) > MAX_FIRST_LINE:
-                self._line = None
-                # uvloop has remembered this object, asyncio looks it up.
-                self._attributes["data_received"] = self._handler.data_received
-            if end and _OTHER_PROTOCOL.search(line):
-                # The parser answers and logs it, as other malformed requests.
-                data = b"\0\r\n\r\n"
+    def data_received(self, data: bytes) -> None:
+        line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
+        self._line = line
+        if end or len(line) > MAX_FIRST_LINE:
+            self._transport.set_protocol(self._connection)
+        if end and _OTHER_PROTOCOL.search(line):
+            # The parser answers and logs this as any malformed request.
+            data = b"\0\r\n\r\n"
         self._handler.data_received(data)
+
+    def eof_received(self) -> bool:
+        return self._connection.eof_received()
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connection.connection_lost(error)
 
 
 def _check_names(options: dict[str, Any]) -> None:
-    """Raise TypeError for options that aiohttp does not know.
+    """Raise TypeError for unknown options.
 
-    aiohttp itself would drop all options then, at each connection, with a warning.
+    aiohttp itself would then ignore all options, with a warning at each connection.
     """
     if "auto_decompress" in options:
         raise TypeError(

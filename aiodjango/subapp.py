@@ -1,4 +1,4 @@
-"""A URLconf's coroutine views as routes and applications of aiohttp."""
+"""The coroutine views of a URLconf as aiohttp routes and applications."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +14,10 @@ from .broadcast import process as broadcasts
 from .conf import orm_thread_count, transaction_timeout, watch_interval
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
-from .open_connections import close_open_connections
 from .orm.caches import share_caches
 from .orm.forks import prepare_for_forks
 from .routes import RouteTable, ViewResource
+from .runtime.open_connections import close_open_connections
 from .urlconf.patterns import read_urlconf
 from .views.decorators import check_decorated_class
 from .views.templates import guard_templates
@@ -33,7 +33,7 @@ def get_aio_application(
     include_media: bool = False,
     **fallback_options: Any,
 ) -> web.Application:
-    """Return an aiohttp application of a URLconf's coroutine views, with Django behind them.
+    """Return an aiohttp application with a URLconf's coroutine views, and Django for the rest.
 
     The same as :func:`setup` on an empty application; the parameters are described there.
     """
@@ -60,50 +60,50 @@ def setup(
     include_media: bool = False,
     **fallback_options: Any,
 ) -> None:
-    """Add a URLconf's coroutine views to an application, and Django behind all its routes.
+    """Add a URLconf's coroutine views to an application, and Django for all other paths.
 
-    :param app: may have routes already, and get more later.
-    :param wsgi: the WSGI application that answers what no route takes; None for Django's
-        own, as ``get_wsgi_application()`` gives.
+    :param app: may have other routes, now or later.
+    :param wsgi: the WSGI application that answers requests that match no route; None for Django's
+        own, as ``get_wsgi_application()`` returns it.
     :param include_static: serve STATIC_ROOT at STATIC_URL from the event loop; see the page on
         static and media files.
-    :param urlconf: where the coroutine views come from, and what ``reverse()`` reads in them:
-        dotted path, module or list of patterns; None for ROOT_URLCONF.
-    :param preserve_order: leave to Django each path that a sync pattern takes before the coroutine
-        view's pattern in the URLconf. Without it coroutine views come first.
+    :param urlconf: the URLconf of the coroutine views, and of ``reverse()`` in them: dotted path,
+        module or list of patterns; None for ROOT_URLCONF.
+    :param preserve_order: leave to Django each path that matches a sync pattern before the
+        coroutine view's pattern in the URLconf. Without it coroutine views come first.
     :param include_media: serve MEDIA_ROOT at MEDIA_URL from the event loop.
     :param fallback_options: the options of the fallback, as ``threads=16``.
-    :raises RuntimeError: for an application that is running or has a fallback already.
-    :raises django.core.exceptions.ImproperlyConfigured: where a coroutine view doesn't fit its URL
-        pattern, or a setting is missing.
+    :raises RuntimeError: for an application that has been started or has a fallback already.
+    :raises django.core.exceptions.ImproperlyConfigured: if a coroutine view does not match its URL
+        pattern, or a setting is missing or invalid.
     """
     if app.pre_frozen:
-        raise RuntimeError("setup() has to come before the application is started or mounted.")
+        raise RuntimeError("setup() must be called before the application is started or mounted.")
     if FALLBACK in app:
         raise RuntimeError("This application has a fallback to Django already.")
     _set_up_django()
-    # Not get_wsgi_application(): it would set Django up again, and so configure logging anew.
+    # Not get_wsgi_application(), which would set up Django and its logging again.
     fallback = Fallback(WSGIHandler() if wsgi is None else wsgi, **fallback_options)
     app.add_routes(_route_table(urlconf, preserve_order=preserve_order).route_defs())
     add_files(app, static=include_static, media=include_media)
     app.router.register_resource(CatchAll(app.router, fallback))
     app[FALLBACK] = fallback
-    _add_life(app)
+    _add_lifecycle(app)
     app.cleanup_ctx.append(fallback.cleanup_ctx)
     app.on_shutdown.append(fallback.shutdown)
 
 
 def get_aio_subapp(urlconf: Any = None) -> web.Application:
-    """Return an application of a URLconf's coroutine views alone, to be mounted.
+    """Return an application with a URLconf's coroutine views alone, to be mounted.
 
-    What its routes don't take goes to the Django of the application around it, if that has one.
+    Requests that match none of its routes go to the Django of the enclosing application, if any.
 
     :param urlconf: as in :func:`setup`.
     """
     app = web.Application()
     app.add_routes(get_aio_routes(urlconf))
     app.router.register_resource(CatchAll(app.router, None))
-    _add_life(app)
+    _add_lifecycle(app)
     return app
 
 
@@ -117,10 +117,10 @@ def get_aio_routes(urlconf: Any = None) -> list[web.AbstractRouteDef]:
 
 
 def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> FallbackMiddleware:
-    """Return an aiohttp middleware that passes to Django what no route takes.
+    """Return an aiohttp middleware that passes requests that match no route to Django.
 
     Append its ``cleanup_ctx`` to the application's, so that its threads end with the application,
-    and its ``shutdown`` to the application's ``on_shutdown``, so that streams end when that begins.
+    and its ``shutdown`` to the application's ``on_shutdown``, so that streams end at that time.
 
     :param wsgi: the WSGI application.
     :param fallback_options: the options of the fallback, as ``threads=16``.
@@ -131,7 +131,7 @@ def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> Fallb
 
 
 def applications(app: web.Application) -> Iterator[web.Application]:
-    """The application and those mounted in it."""
+    """Iterate over an application and those mounted in it."""
     yield app
     for resource in app.router.resources():
         mounted = resource.get_info().get("app")
@@ -140,7 +140,7 @@ def applications(app: web.Application) -> Iterator[web.Application]:
 
 
 def view_resources(app: web.Application) -> list[ViewResource]:
-    """The resources of all coroutine views in an application and those mounted in it."""
+    """Return the resources of all coroutine views in an application and those mounted in it."""
     return [
         resource
         for part in applications(app)
@@ -149,8 +149,8 @@ def view_resources(app: web.Application) -> list[ViewResource]:
     ]
 
 
-def _add_life(app: web.Application) -> None:
-    """Start and end with an application what its coroutine views need."""
+def _add_lifecycle(app: web.Application) -> None:
+    """Start and end the services of coroutine views with an application."""
     app.cleanup_ctx.append(broadcasts.running)
     app.cleanup_ctx.append(watch_loop)
     app.on_shutdown.append(broadcasts.shutdown)
@@ -170,7 +170,7 @@ def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
     for read_setting in (orm_thread_count, transaction_timeout, watch_interval):
-        read_setting()  # it raises ImproperlyConfigured where it is invalid
+        read_setting()  # raises ImproperlyConfigured if it is invalid
     guard_templates()
     prepare_for_forks()
     share_caches()

@@ -1,4 +1,7 @@
-"""gunicorn's worker on `aiodjango.AioRunner`: --worker-class aiodjango.worker.GunicornWorker."""
+"""gunicorn workers that use `aiodjango.AioRunner`.
+
+gunicorn --worker-class aiodjango.worker.GunicornWorker
+"""
 
 import asyncio
 import functools
@@ -18,16 +21,17 @@ from .runner import AioRunner
 
 __all__ = ("GunicornUVLoopWorker", "GunicornWorker")
 
-# A limit of 0 is none in gunicorn. aiohttp's parser in C takes numbers of this size.
+# In gunicorn a limit of 0 is no limit. aiohttp's parser in C accepts numbers up to this one.
 UNLIMITED = 2**31 - 1
-# What of graceful_timeout open requests have to finish; the application's own end has the rest.
+# The part of graceful_timeout that open requests have to finish; the rest is for the cleanup of
+# the application.
 SHUTDOWN_SHARE = 0.95
 
 
 class GunicornWorker(GunicornWebWorker):
-    """aiohttp's worker for gunicorn, with gunicorn's settings taken over.
+    """aiohttp's worker for gunicorn, with gunicorn's own settings.
 
-    It serves an application, or a coroutine function that returns an application or a runner.
+    It serves an application, or what a coroutine function returns: an application or a runner.
     """
 
     wsgi: Any
@@ -35,43 +39,43 @@ class GunicornWorker(GunicornWebWorker):
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = staticmethod(asyncio.new_event_loop)
 
     def init_process(self) -> None:
-        # Made after the fork. aiohttp's own method asks for a current loop first, which is
-        # deprecated where there is none, and sets an event loop policy for uvloop.
+        # aiohttp's own method asks for a current loop, which is deprecated where there is none, and
+        # sets an event loop policy for uvloop.
         self.loop = self.new_event_loop()
         asyncio.set_event_loop(self.loop)
         super(GunicornWebWorker, self).init_process()
 
     def load_wsgi(self) -> None:
-        # Where aiodjango reads who may name the scheme of a request.
+        # aiodjango reads here which proxies may set the scheme of a request.
         os.environ["FORWARDED_ALLOW_IPS"] = ",".join(self.cfg.forwarded_allow_ips)
         super().load_wsgi()
 
     def run(self) -> None:
         # After gunicorn's hook post_worker_init, which may replace the application.
         self.wsgi = self._runner_maker(self.wsgi)
-        # The only way into the method of aiohttp's that runs the loop.
+        # aiohttp's run() offers no other place to do this.
         run = self.loop.run_until_complete
         vars(self.loop)["run_until_complete"] = functools.partial(self._run_despite_exits, run)
         super().run()
 
     def _run_despite_exits(self, run: Callable[[Any], Any], work: Any) -> Any:
-        """Run the loop until some work is done, though other tasks may raise exits.
+        """Run the loop until some work is done, even if other tasks raise exits.
 
-        asyncio ends its loop when a task raises SystemExit or KeyboardInterrupt. The loop can go
-        on: code that waits for the task receives the exit too.
+        asyncio stops its loop when a task raises SystemExit or KeyboardInterrupt. It can continue:
+        code that waits for the task receives the exit too.
         """
         future = asyncio.ensure_future(work, loop=self.loop)
         while True:
             try:
                 return run(future)
             except (SystemExit, KeyboardInterrupt) as raised:
-                # gunicorn's own, when it aborts the worker, has set the exit code.
+                # gunicorn sets the exit code when it aborts the worker.
                 if self.exit_code or future.done():
                     raise
                 self.log.error("A task of the site raised %r.", raised, exc_info=raised)
 
     def _runner_maker(self, wsgi: Any) -> Callable[[], Awaitable[web.AppRunner]]:
-        """Return what aiohttp's worker takes: a coroutine function that returns a runner."""
+        """Return a coroutine function that returns a runner, as aiohttp's worker expects it."""
 
         async def make_runner() -> web.AppRunner:
             app = await wsgi() if inspect.iscoroutinefunction(wsgi) else wsgi
@@ -104,22 +108,22 @@ class GunicornWorker(GunicornWebWorker):
         if not (cfg.accesslog or cfg.statsd_host or getattr(log, "access_log_enabled", False)):
             return {"access_log": None}
         if "%(" not in cfg.access_log_format:
-            # A format of aiohttp's, as its own worker takes it.
+            # A format of aiohttp, as its own worker accepts it.
             return {"access_log": log.access_log, "access_log_format": cfg.access_log_format}
         return {"access_log": log, "access_log_class": GunicornAccessLogger}
 
     @staticmethod
     def _create_ssl_context(cfg: Any) -> SSLContext:
-        # aiohttp's own does not know gunicorn's hook ssl_context, and asks for a TLS version in a
-        # way that Python deprecates.
+        # aiohttp's own method ignores gunicorn's hook ssl_context, and selects a TLS version in a
+        # deprecated way.
         context: SSLContext = sock.ssl_context(cfg)
-        # gunicorn may offer HTTP/2, which aiohttp does not speak.
+        # gunicorn may offer HTTP/2, which aiohttp does not support.
         context.set_alpn_protocols(["http/1.1"])
         return context
 
 
 class GunicornUVLoopWorker(GunicornWorker):
-    """The same on uvloop's event loop."""
+    """The same worker on uvloop's event loop."""
 
     @staticmethod
     def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -129,7 +133,7 @@ class GunicornUVLoopWorker(GunicornWorker):
 
 
 class GunicornAccessLogger(AbstractAccessLogger):
-    """Has gunicorn's logger write the lines, by the format that gunicorn was given."""
+    """Writes the access log with gunicorn's logger, in the format of gunicorn's settings."""
 
     logger: Any
 
@@ -143,7 +147,7 @@ class GunicornAccessLogger(AbstractAccessLogger):
 
 
 class _Logged(NamedTuple):
-    """A response as gunicorn's logger looks at one."""
+    """A response as gunicorn's logger reads it."""
 
     status: int
     sent: int
@@ -151,7 +155,7 @@ class _Logged(NamedTuple):
 
 
 def _log_environ(request: web.BaseRequest) -> dict[str, Any]:
-    """The part of a WSGI environ that gunicorn's logger uses."""
+    """Return the part of a WSGI environ that gunicorn's logger uses."""
     version = request.version
     environ = {
         f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()
@@ -161,7 +165,7 @@ def _log_environ(request: web.BaseRequest) -> dict[str, Any]:
         "REMOTE_ADDR": request.remote or "",
         "REQUEST_METHOD": request.method,
         "RAW_URI": request.raw_path,
-        # Encoded, as both were sent: a line feed in them would begin a line of its own.
+        # Encoded as they were sent: a decoded line feed would begin another line of the log.
         "PATH_INFO": request.rel_url.raw_path,
         "QUERY_STRING": request.rel_url.raw_query_string,
         "SERVER_PROTOCOL": f"HTTP/{version.major}.{version.minor}",

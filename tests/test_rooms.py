@@ -22,19 +22,15 @@ IMPORTS = {
     "urlconf": "converters",
     "middleware": "urlconf",
     "blocking": "runtime urlconf",
-    "broadcast": "",
-    "open_connections": "broadcast",
+    "broadcast": "runtime",
     "fallback": "gateway orm resources mount",
     "files": "gateway resources runtime",
-    "views": (
-        "fallback gateway urlconf orm open_connections broadcast converters resources mount conf "
-        "runtime"
-    ),
+    "views": ("fallback gateway urlconf orm broadcast converters resources mount conf runtime"),
     "routes": "views gateway urlconf converters resources runtime",
     "checks": "views urlconf broadcast conf",
     "apps": "checks views",
-    "subapp": "routes views fallback files urlconf orm broadcast blocking open_connections conf",
-    "runner": "gateway open_connections runtime",
+    "subapp": "routes views fallback files urlconf orm broadcast blocking conf runtime",
+    "runner": "gateway runtime",
     "worker": "runner",
     "dev": "subapp runner fallback gateway conf",
     "test": "dev subapp runner fallback gateway views orm broadcast conf runtime",

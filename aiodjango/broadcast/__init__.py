@@ -1,14 +1,15 @@
-"""Messages from any code, in any process, to every open connection.
+"""Events from any code, in any process, to every open connection.
 
-`publish()` and `apublish()` send an event to a channel, `subscribe()` receives the events of some
+`publish()` and `apublish()` send an event to a channel, `subscribe()` receives the events of
 channels. A back end, chosen by the setting AIO_BROADCAST, carries events between processes.
 
-An event's way:
+The way of an event, and the modules, each of which imports those below it:
 
-in the publisher    the event is encoded (`publishing`) and given to each hub of the process
-on an event loop    the hub (`hub`) delivers it to its subscriptions (`subscription`), and its
-                    outbox (`outbox`) sends it to the broker through the back end
-in other processes  the back end receives it and gives it to the hub there
+subscription, publishing  the public functions; the event is encoded
+process                   passes the message to each event loop's hub
+hub                       delivers it to the subscriptions of its loop
+outbox, link              send messages to the broker, and keep its subscriptions up to date
+backend                   what a back end does: memory, redis, postgres, channels
 """
 
 from .publishing import apublish, publish

@@ -1,4 +1,4 @@
-"""What a back end does, and which one the setting AIO_BROADCAST names."""
+"""The interface of a back end, and the setting AIO_BROADCAST."""
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ DEFAULT = {"BACKEND": "aiodjango.broadcast.memory.MemoryBackend"}
 
 
 class Message(NamedTuple):
-    """An event on its way to the subscribers of a channel.
+    """An event for the subscribers of a channel.
 
     data: the event as JSON, in UTF-8; None tells the subscribers that events were lost.
     """
@@ -22,21 +22,21 @@ class Message(NamedTuple):
 
 
 class BrokerUnavailable(Exception):
-    """The broker did not take, or no longer delivers, the messages."""
+    """The broker did not accept messages, or no longer delivers them."""
 
 
 class Receiver(Protocol):
-    """What a back end tells of the broker; on the event loop."""
+    """Receives what the broker sends; on the event loop."""
 
     def confirm(self, channel: str) -> None:
-        """From now on the broker delivers the messages of a channel."""
+        """The broker has begun to deliver the messages of a channel."""
 
     def receive(self, message: Message) -> None:
         """A message from the broker has arrived."""
 
 
 def check_prefix(prefix: object, limit: int = 200) -> None:
-    """Raise ValueError for an option `prefix` that is no text of up to `limit` bytes."""
+    """Raise ValueError for an invalid option `prefix`; limit: its maximum length, in bytes."""
     if not isinstance(prefix, str) or not prefix.isprintable() or len(prefix.encode()) > limit:
         raise ValueError(f"prefix must be printable text of up to {limit} bytes, not {prefix!r}")
 
@@ -45,13 +45,14 @@ class Backend:
     """Carries messages between processes. Each event loop that publishes or subscribes has one.
 
     location: the address of the broker, in the form that the back end documents.
-    options: entries of OPTIONS, as keyword arguments of `__init__`.
+
+    The entries of OPTIONS are further keyword arguments of `__init__`.
     """
 
-    # Whether other processes are reached at all.
+    # Whether it delivers to other processes.
     is_remote = True
-    # Whether the broker returns to a process what the process itself has sent. If so, only then are
-    # its own subscribers told.
+    # Whether the broker sends a process its own messages back. Its own subscribers then receive
+    # them from the broker.
     is_echoing = False
 
     def __init__(self, location: str = "") -> None:
@@ -61,31 +62,33 @@ class Backend:
         """Raise ValueError for a message that the broker cannot carry."""
 
     def send_in_transaction(self, message: Message, aliases: Collection[str]) -> bool:
-        """Send a message by Django's own connection, so that it is delivered at its commit.
+        """Send a message on Django's own connection, so that it is delivered at the commit.
 
-        aliases: the databases that have an open transaction in this thread.
+        aliases: the databases with an open transaction in this thread.
 
-        Returns whether that was possible. Called in synchronous code.
+        Returns whether that was possible. Called from synchronous code.
         """
         return False
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Send messages to all other processes, in this order.
 
-        Raises BrokerUnavailable; some of the messages may have been sent then.
+        Raises BrokerUnavailable, possibly after sending some of the messages.
         """
         raise NotImplementedError
 
     async def listen(self, receiver: Receiver) -> None:
-        """Connect to the broker, and receive what it delivers until the connection is lost.
+        """Connect to the broker, and receive messages until the connection is lost.
 
-        Raises BrokerUnavailable then. The connection is ready for `subscribe` as soon as
-        `receiver.confirm("")` was called. It is cancelled when `subscribe` or `unsubscribe` fails.
+        Calls `receiver.confirm("")` when the connection is ready for `subscribe`. Cancelled when
+        `subscribe` or `unsubscribe` fails.
+
+        Raises BrokerUnavailable when the connection is lost.
         """
         raise NotImplementedError
 
     async def subscribe(self, channels: Sequence[str]) -> None:
-        """Ask the broker for the messages of some channels; `receiver.confirm` follows for each."""
+        """Subscribe to channels; `receiver.confirm` is called for each when it is confirmed."""
         raise NotImplementedError
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
@@ -96,7 +99,7 @@ class Backend:
 
 
 def configuration() -> Mapping[str, Any]:
-    """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured where its form is invalid."""
+    """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured if it is invalid."""
     value = getattr(settings, "AIO_BROADCAST", DEFAULT)
     if not isinstance(value, Mapping) or not isinstance(value.get("BACKEND"), str):
         raise ImproperlyConfigured(
@@ -108,22 +111,22 @@ def configuration() -> Mapping[str, Any]:
         if entry not in ("BACKEND", "LOCATION", "OPTIONS"):
             raise ImproperlyConfigured(
                 f"AIO_BROADCAST has the unknown entry {entry!r}: its entries are BACKEND, "
-                "LOCATION and OPTIONS. What else the back end takes belongs in OPTIONS."
+                "LOCATION and OPTIONS. Options of the back end belong in OPTIONS."
             )
     if not isinstance(value.get("LOCATION", ""), str):
         raise ImproperlyConfigured(
-            f"LOCATION in AIO_BROADCAST must be a string, not {value['LOCATION']!r}. Leave it out "
+            f"LOCATION in AIO_BROADCAST must be a string, not {value['LOCATION']!r}. Omit it "
             "where the back end needs none."
         )
     return value
 
 
 def backend_class() -> type[Backend]:
-    """Return the class that AIO_BROADCAST names. Raises ImproperlyConfigured if there is none."""
+    """Return the class that AIO_BROADCAST names. Raises ImproperlyConfigured if it is invalid."""
     path = configuration()["BACKEND"]
     try:
         found = import_string(path)
-    except (ImportError, TypeError, ValueError) as error:  # of a relative path: no ImportError
+    except (ImportError, TypeError, ValueError) as error:  # a relative path is one of the last two
         raise ImproperlyConfigured(
             f"The back end {path!r} in AIO_BROADCAST could not be imported: {error}"
         ) from error
@@ -136,10 +139,7 @@ def backend_class() -> type[Backend]:
 
 
 def make_backend() -> Backend:
-    """Return a new back end as AIO_BROADCAST describes it.
-
-    Raises ImproperlyConfigured for a setting that is invalid.
-    """
+    """Return a new back end by AIO_BROADCAST. Raises ImproperlyConfigured if that is invalid."""
     value = configuration()
     options = value.get("OPTIONS", {})
     if not isinstance(options, Mapping):

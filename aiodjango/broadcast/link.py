@@ -1,4 +1,4 @@
-"""The connection of a hub to the broker, and what the hub is subscribed to there."""
+"""The connection on which a hub receives from the broker, and its subscriptions there."""
 
 import asyncio
 import contextvars
@@ -13,20 +13,20 @@ from .tasks import end_tasks
 
 logger = logging.getLogger("aiodjango.broadcast")
 
-# Seconds in which the broker has to confirm subscriptions …
+# How long the broker may take to confirm subscriptions, in seconds, …
 TIMEOUT = 5.0
-# … and how many channels it is asked for at once.
+# … and how many channels one request to it names.
 BATCH = 500
 
 
 class Link:
-    """Keeps what the broker delivers equal to what the subscribers listen to; on an event loop.
+    """Keeps the subscriptions at the broker equal to those of the hub; on an event loop.
 
-    channels: what the subscribers listen to; `change` is called for each that comes or goes.
+    channels: those with subscribers; `change` is called for each that is added or removed.
     receive: called with each message of another process.
-    resume: called when the broker is back after it was away.
+    resume: called when the broker is available again.
 
-    It connects at the first channel, and connects again for ever.
+    It connects at the first channel, and reconnects without end.
     """
 
     def __init__(
@@ -44,35 +44,35 @@ class Link:
         self._both: list[asyncio.Task[None]] = []
         self._is_away = False
         self._opened = asyncio.Event()
-        # Channels, in order, for which the broker is to be asked, or no longer.
+        # Channels, in order, to subscribe to or to unsubscribe from.
         self._changed: dict[str, None] = {}
         self._has_changed = asyncio.Event()
-        # What the broker was asked for, and which of that it has confirmed.
+        # Channels that were subscribed to, and those of them that the broker has confirmed.
         self._asked: set[str] = set()
         self._confirmed: set[str] = set()
         self._is_confirmed = asyncio.Event()
         self._waiters: dict[str, asyncio.Future[None]] = {}
 
     def change(self, channel: str) -> None:
-        """The first subscriber of a channel has come, or the last has gone."""
+        """Note that a channel has got its first subscriber, or has lost its last one."""
         self._changed[channel] = None
         self._has_changed.set()
         if channel not in self._channels:
             self._wake(channel)
         elif self._task is None:
-            # In an empty context: that of a request would stay alive.
+            # In an empty context: the task would keep that of a request alive.
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), context=contextvars.Context()
             )
 
     async def delivers(self, channel: str) -> None:
-        """Wait until the broker delivers a channel, or is known to be away."""
+        """Wait until the broker delivers a channel, or is unavailable."""
         if self._is_away or channel in self._confirmed or channel not in self._channels:
             return
         waiter = self._waiters.get(channel)
         if waiter is None:
             waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(waiter)  # several may wait
+        await asyncio.shield(waiter)  # others may wait for it too
 
     async def close(self) -> None:
         if self._task is not None:
@@ -81,7 +81,7 @@ class Link:
     # --- For the back end ------------------------------------------------------------------
 
     def confirm(self, channel: str) -> None:
-        """The broker delivers this channel from now on; "": it takes subscriptions."""
+        """Note that the broker delivers a channel, or, for "", that it accepts subscriptions."""
         if not channel:
             if self._is_away:
                 self._is_away = False
@@ -105,7 +105,7 @@ class Link:
             await end_tasks(*both)
             errors = [task.exception() for task in both if not task.cancelled()]
             self._note_loss(next(filter(None, errors), BrokerUnavailable("cancelled")))
-            await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
+            await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # spread over time
 
     async def _listen(self) -> None:
         await self._backend.listen(self)
@@ -129,7 +129,7 @@ class Link:
             self._wake(channel)
 
     async def _adjust(self) -> None:
-        """Ask for what has changed; a channel never again before the broker has confirmed it."""
+        """Subscribe and unsubscribe; wait for confirmation before the next changes."""
         await self._opened.wait()
         while True:
             await self._has_changed.wait()

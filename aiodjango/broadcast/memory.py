@@ -1,9 +1,9 @@
-"""The default back end: one process."""
+"""The default back end, for a single process."""
 
 from .backend import Backend
 
 
 class MemoryBackend(Backend):
-    """Reaches the subscribers of this process, and no other."""
+    """Delivers to the subscribers in this process only."""
 
     is_remote = False

@@ -1,4 +1,4 @@
-"""What a process sends to the broker, in order and bounded."""
+"""Messages that a process sends to the broker, in order and within limits."""
 
 import asyncio
 import logging
@@ -14,36 +14,36 @@ logger = logging.getLogger("aiodjango.broadcast")
 # How many messages may wait for the broker, and how many bytes …
 LIMIT = 10_000
 SIZE_LIMIT = 16 * 1024 * 1024
-# … how many are sent at once …
+# … how many are sent at once, …
 BATCH = 100
-# … and how many channels are remembered whose subscribers are to be told of a loss.
+# … and of how many channels a loss is remembered.
 LOST_LIMIT = 100_000
-# Seconds until the next attempt, at most, while the broker is away.
+# The longest time until the next attempt while the broker is unavailable, in seconds.
 RETRY = 1.0
 
 
 class Outbox:
-    """Messages on their way to the broker; on an event loop.
+    """Messages that wait for the broker; on an event loop.
 
-    A message that the broker may not have received is never sent again: it could arrive twice.
-    Instead the subscribers of its channel are told, once the broker is back, that they missed
-    events; so are those of channels for which there was no room.
+    A message whose sending failed is not sent again, because it could arrive twice. Instead the
+    subscribers of its channel learn, when the broker is available again, that they missed events;
+    so do those of channels for which there was no room.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._queue: deque[Message] = deque()
         self._size = 0  # of the messages in the queue, in bytes
-        self._lost: dict[str, None] = {}  # channels, in order
+        self._lost: dict[str, None] = {}  # channels with lost messages, in order
         self._in_flight: list[Message] = []
         self._has_lost_more = False
         self._is_away = False
         self._task: asyncio.Task[None] | None = None
-        self._progress = asyncio.Event()  # set whenever something was sent, or could not be
+        self._progress = asyncio.Event()  # after each attempt to send
 
     @property
     def waiting(self) -> int:
-        """Messages, and channels to be told of a loss, that have not been sent."""
+        """The number of messages, those about losses included, that have not been sent."""
         return len(self._queue) + len(self._lost) + len(self._in_flight)
 
     def post(self, message: Message) -> None:
@@ -57,7 +57,7 @@ class Outbox:
             self._task = asyncio.get_running_loop().create_task(self._send())
 
     async def has_room(self) -> None:
-        """Wait until a message could be sent without a loss, or the broker is away."""
+        """Wait until a message can be sent without a loss, or the broker is unavailable."""
         while self._is_full and not self._is_away:
             await self._next_progress()
 
@@ -66,7 +66,7 @@ class Outbox:
         return len(self._queue) >= LIMIT or self._size >= SIZE_LIMIT
 
     async def flush(self) -> None:
-        """Wait until everything was sent."""
+        """Wait until all messages have been sent."""
         while self.waiting and self._task is not None and not self._task.done():
             await self._next_progress()
 
@@ -86,7 +86,7 @@ class Outbox:
             except Exception as error:
                 self._lose(error)
                 self._progress.set()
-                await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # not all at the same time
+                await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # spread over time
                 continue
             self._in_flight = []
             if self._is_away:
@@ -95,7 +95,7 @@ class Outbox:
             self._progress.set()
 
     def _next_batch(self) -> list[Message]:
-        # Subscribers learn of a loss before they get what came after it.
+        # Subscribers learn of a loss before they receive later messages.
         if losses := list(islice(self._lost, BATCH)):
             for channel in losses:
                 del self._lost[channel]
@@ -108,8 +108,9 @@ class Outbox:
         if not self._is_away:
             self._is_away = True
             logger.warning(
-                "Events cannot be sent to the broker: %s. Until they can, only the subscribers of "
-                "this process receive them; the others will be told that they missed some.",
+                "Events cannot be sent to the broker: %s. Until it is available again, only the "
+                "subscribers in this process receive them; the others will learn that they missed "
+                "events.",
                 error,
                 exc_info=None if isinstance(error, BrokerUnavailable) else error,
             )
@@ -125,7 +126,7 @@ class Outbox:
         elif channel not in self._lost and not self._has_lost_more:
             self._has_lost_more = True
             logger.error(
-                "Events for more than %d channels could not be sent: the subscribers of some will "
-                "not be told that they missed events.",
+                "Events for more than %d channels could not be sent: some of their subscribers "
+                "will not learn that they missed events.",
                 LOST_LIMIT,
             )

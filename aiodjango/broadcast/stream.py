@@ -1,4 +1,4 @@
-"""Sends events to one event stream, the response of aiohttp-sse."""
+"""Sends events to one event stream, a response of aiohttp-sse."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class EventStream(Protocol):
-    """What is used of `aiohttp_sse.EventSourceResponse`."""
+    """The part of `aiohttp_sse.EventSourceResponse` that is used."""
 
     @property
     def prepared(self) -> bool: ...
@@ -14,13 +14,13 @@ class EventStream(Protocol):
     async def send(self, data: str) -> Any: ...
 
     async def wait(self) -> Any:
-        """Wait until the page has left, which is noticed at the next ping."""
+        """Wait until the client has disconnected, which the next ping detects."""
 
 
 async def send_to_stream(
     stream: EventStream, next_event: Callable[[], Awaitable[bytes | None]]
 ) -> None:
-    """Send events to a stream until there are no more, or the page leaves."""
+    """Send events to a stream until there are no more, or the client disconnects."""
     loop = asyncio.get_running_loop()
     steps = [loop.create_task(_send(stream, next_event)), loop.create_task(stream.wait())]
     try:
@@ -38,4 +38,4 @@ async def _send(stream: EventStream, next_event: Callable[[], Awaitable[bytes | 
         while (data := await next_event()) is not None:
             await stream.send(data.decode())
     except (ConnectionResetError, TimeoutError):
-        pass  # the page has left, or reads nothing: its connection has been cut
+        pass  # the client has disconnected, or was cut off because it does not read

@@ -1,4 +1,4 @@
-"""`subscribe()`: the events of some channels, for one reader."""
+"""`subscribe()`: the events of channels, for one reader."""
 
 import asyncio
 import json
@@ -15,21 +15,21 @@ from .publishing import check_channel
 from .socket import SocketSender
 from .stream import EventStream, send_to_stream
 
-# How many events a reader may be behind. One that is slower misses events: it ends.
+# How many events may wait for a reader. A slower reader would miss events, so it is ended.
 CAPACITY = 1000
 
 
 def subscribe(*channels: str) -> "Subscription":
-    """Return the events of some channels, as an async context manager and async iterator.
+    """Return the events of channels, as an async context manager and async iterator.
 
-    Inside `async with` no event is missed: when the block is entered the broker delivers them. The
-    iteration ends when the reader was too slow, when the connection to the broker was interrupted
-    (`missed` says so), and when the server shuts down. The page comes back then, and reads in the
-    database what it missed.
+    No event is missed inside `async with`: the broker delivers them before the block is entered.
+    The iteration ends when the reader was too slow or the connection to the broker was interrupted
+    (`missed` says why), and when the server shuts down. The page then reconnects, and reads from
+    the database what it missed.
 
     channels: names as for `publish()`; more can be joined later.
 
-    Raises TypeError and ValueError for a name that is invalid.
+    Raises TypeError and ValueError for an invalid name.
     """
     for channel in channels:
         check_channel(channel)
@@ -37,7 +37,7 @@ def subscribe(*channels: str) -> "Subscription":
 
 
 class Subscription:
-    """The events of some channels, for one reader; see `subscribe()`."""
+    """The events of channels, for one reader; see `subscribe()`."""
 
     __slots__ = (
         "__weakref__",
@@ -54,7 +54,7 @@ class Subscription:
     def __init__(self, channels: tuple[str, ...]) -> None:
         # Why events were missed, None if none were.
         self.missed: str | None = None
-        # Whether the reader was told that events are received.
+        # Whether the reader relies on receiving all events.
         self.is_listening = False
         self._channels: dict[str, None] = dict.fromkeys(channels)
         self._events: deque[bytes] | None = None
@@ -65,7 +65,7 @@ class Subscription:
 
     async def __aenter__(self) -> Self:
         if self._hub is not None:
-            raise RuntimeError("A subscription can be entered only once; call subscribe() again.")
+            raise RuntimeError("A subscription can be entered only once: call subscribe() again.")
         self._hub = process.hub_of_this_loop()
         channels, self._channels = self._channels, {}
         if self._hub.is_closing:
@@ -97,12 +97,12 @@ class Subscription:
         try:
             for channel in channels:
                 await hub.is_subscribed(channel)
-        except BaseException:  # cancelled: as if it had never begun
+        except BaseException:  # cancelled: as if it had not been called
             await self.leave(*new)
             raise
 
     async def leave(self, *channels: str) -> None:
-        """No longer receive the events of these channels."""
+        """Stop receiving the events of these channels."""
         hub = self._entered()
         for channel in channels:
             if channel in self._channels:
@@ -119,7 +119,7 @@ class Subscription:
         return json.loads(data)
 
     async def _next(self) -> bytes | None:
-        """Wait for the next event; None if there will be none."""
+        """Wait for the next event; None at the end."""
         self._check_reader()
         while not self._events:
             if self._is_ended:
@@ -138,19 +138,19 @@ class Subscription:
     ) -> None:
         """Send the events to a WebSocket or an event stream as JSON, until either side ends.
 
-        When events were missed a WebSocket is closed with 1013, when the server shuts down with
-        1001. An event stream ends.
+        A WebSocket is closed with 1013 when events were missed, and with 1001 when the server
+        shuts down. An event stream ends.
 
-        ws: a WebSocket that was prepared; nothing else may receive from it meanwhile. Or the
-            response of aiohttp-sse, an event stream.
-        receive: awaited with what the page sends over the WebSocket, decoded from JSON; what is not
-            JSON closes it with 1007. Without it what the page sends is ignored.
+        ws: a prepared WebSocket, from which nothing else may receive meanwhile; or a prepared
+            event stream of aiohttp-sse.
+        receive: awaited with each message of the page, decoded from JSON; a message that is not
+            JSON closes the WebSocket with 1007. Without it messages are ignored.
 
         Raises RuntimeError for a response that is not prepared.
         """
         self._check_reader()
         if not ws.prepared:
-            raise RuntimeError("send_to() needs a response after its prepare().")
+            raise RuntimeError("send_to() requires a prepared response: await its prepare() first.")
         if isinstance(ws, web.WebSocketResponse):
             await self._send_to_websocket(ws, receive)
         else:
@@ -170,7 +170,7 @@ class Subscription:
                 if receive is not None and not await self._pass_on(ws, message.data, receive):
                     break
         except ConnectionResetError:
-            pass  # the page left while it was answered
+            pass  # the client disconnected while it was answered
         finally:
             self._sender = None
             await sender.finish()
@@ -186,12 +186,11 @@ class Subscription:
         await receive(content)
         return True
 
-    # --- For the hub -----------------------------------------------------------------------
+    # --- For the hub, as a `hub.Reader` ----------------------------------------------------
 
     def take(self, channel: str, data: bytes) -> None:
-        """Take an event, without ever waiting."""
         if channel not in self._channels:
-            return  # left while the event was on its way
+            return  # the reader has left the channel meanwhile
         if self._sender is not None:
             self._sender.send(data)
             return
@@ -204,13 +203,11 @@ class Subscription:
         self._wake()
 
     def miss(self, reason: str) -> None:
-        """Take nothing more: there would be a gap. `end` follows."""
         if self.missed is None and not self._is_ended:
             self.missed = reason
             self._leave_all()
 
     def end(self) -> None:
-        """Tell the reader that nothing follows what it has been given."""
         if self._is_ended:
             return
         self._is_ended = True
@@ -243,9 +240,9 @@ class Subscription:
     def _check_reader(self) -> None:
         self._entered()
         if self._sender is not None or self._waiter is not None:
-            raise RuntimeError("A subscription has one reader: make another for this one.")
+            raise RuntimeError("A subscription has one reader: call subscribe() for another.")
 
     def _entered(self) -> Hub:
         if self._hub is None:
-            raise RuntimeError("Use a subscription by `async with subscribe(…) as events:`.")
+            raise RuntimeError("Enter a subscription by `async with subscribe(…) as events:`.")
         return self._hub

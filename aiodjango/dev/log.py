@@ -1,4 +1,4 @@
-"""The development server's log: Django's own lines, on the ``django.server`` logger."""
+"""The log of the development server: lines as Django's, by the logger ``django.server``."""
 
 import asyncio
 import logging
@@ -16,26 +16,26 @@ __all__ = ("AccessLogger", "CountingWriter", "ProtocolLogger", "log_websocket")
 
 logger = logging.getLogger("django.server")
 
-# Why the parser refused the request of this task, for the access line that follows.
+# The parser's error for the request of this task, for the access line that follows.
 _refusal: ContextVar[HttpProcessingError | None] = ContextVar("refusal", default=None)
 
-# The first bytes of a TLS handshake, by which Django's log knows one.
+# The first bytes of a TLS handshake, by which Django's log recognises one, …
 _TLS_HANDSHAKE = "\x16\x03"
-# How aiohttp's parser begins the message of the same discovery.
+# … and the beginning of the error that aiohttp's parser raises for them.
 _TLS_REFUSAL = "Received HTTPS traffic"
 
-# Statuses whose responses have no body, whatever their Content-Length says.
+# Statuses of responses without a body, even if they have a Content-Length.
 _BODYLESS = (204, 304)
 
 
 class _Line(WSGIRequestHandler):
-    """Django's request handler, for its ``log_message`` alone.
+    """Django's request handler, used for its ``log_message`` only.
 
-    Format, level and attributes of a line are then those of the Django that is installed.
+    So the format, level and attributes of a line are those of the installed Django.
     """
 
     def __init__(self, request: web.BaseRequest | None) -> None:
-        # Not the base class's: that one would begin to serve a connection.
+        # Without the base class's method, which would serve a connection.
         self.request: Any = request
 
 
@@ -47,7 +47,7 @@ def _write(request: web.BaseRequest, status: int, size: int | str, note: str = "
 
 
 class AccessLogger(AbstractAccessLogger):
-    """Writes the line of a request that has been answered; WebSockets have their own lines."""
+    """Writes the line of a request after its response; WebSockets have lines of their own."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         refusal = _refusal.get()
@@ -58,13 +58,13 @@ class AccessLogger(AbstractAccessLogger):
 
 
 class ProtocolLogger(logging.LoggerAdapter[logging.Logger]):
-    """aiohttp's server logger without the tracebacks of what is no error of the project's.
+    """aiohttp's server logger, without tracebacks for the errors of clients.
 
-    A request that is no HTTP gets Django's two lines instead, or its hint for HTTPS on this port;
-    a client that leaves a response half-way gets Django's line for that.
+    A malformed request is logged as by Django, in two lines or with its hint for HTTPS; so is a
+    client that disconnects before the end of the response.
     """
 
-    # The server's own end breaks connections too, which is nothing to tell.
+    # At its end the server itself closes connections, which is not logged.
     is_ending = False
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -90,7 +90,7 @@ def _log_refusal(status: int, refusal: HttpProcessingError) -> None:
 class CountingWriter(StreamWriter):
     """aiohttp's response writer, which also counts the bytes of the body.
 
-    aiohttp's own figure includes the headers and the framing of chunks; Django's lines do not.
+    aiohttp's own number includes headers and chunk framing; that of Django's lines does not.
     """
 
     body_size = 0
@@ -113,7 +113,7 @@ def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
     counted = writer.body_size if isinstance(writer, CountingWriter) else 0
     if counted or request.method == hdrs.METH_HEAD or response.status in _BODYLESS:
         return counted
-    # A file that the kernel sends passes no writer, and always has a Content-Length.
+    # A file that the kernel sends does not pass through the writer, but has a Content-Length.
     return response.content_length or 0
 
 
@@ -122,7 +122,7 @@ def _is_open_websocket(response: web.StreamResponse) -> bool:
 
 
 async def log_websocket(request: web.Request, response: web.StreamResponse) -> None:
-    """Write the two lines of a WebSocket; a receiver for ``app.on_response_prepare``."""
+    """Write the two lines of a WebSocket. A receiver for ``app.on_response_prepare``."""
     if not isinstance(response, web.WebSocketResponse):
         return
     loop = asyncio.get_running_loop()
@@ -130,10 +130,10 @@ async def log_websocket(request: web.Request, response: web.StreamResponse) -> N
     _write(request, response.status, "-", "WebSocket opened")
 
     def closed(_: object) -> None:
-        # Without a close frame it is an abnormal closure, however it came about.
+        # Without a close frame it is an abnormal closure.
         code = response.close_code or 1006
         seconds = loop.time() - opened
         _write(request, response.status, "-", f"WebSocket closed ({code}) after {seconds:.1f} s")
 
-    # The connection's task: a view that fails gets no access line from aiohttp.
+    # By the connection's task, because aiohttp writes no access line for a view that fails.
     request.task.add_done_callback(closed)

@@ -1,4 +1,4 @@
-"""The server behind ``manage.py runserver``: one aiohttp application on one listening socket."""
+"""The server of ``manage.py runserver``: an aiohttp application on one listening socket."""
 
 import asyncio
 import logging
@@ -20,20 +20,18 @@ from .static import FilesInFront
 
 __all__ = ("DevelopmentServer", "ListeningSocket", "get_internal_aio_application")
 
-# How long a reload or Ctrl-C waits, in seconds, while handlers are cancelled and the application's
-# on_shutdown and on_cleanup run. Whatever is still busy then is left behind.
+# How long a reload or Ctrl-C waits for handlers to be cancelled and for the application's
+# on_shutdown and on_cleanup handlers, in seconds. Work that takes longer is abandoned.
 EXIT_GRACE = 0.5
 
 
 def get_internal_aio_application() -> web.Application:
-    """Return the application that ``settings.AIO_APPLICATION`` names.
+    """Return the application to be served, as Django's ``get_internal_wsgi_application`` does.
 
-    Without it, one that the function of ``settings.AIO_APPLICATION_FACTORY`` makes; without both,
-    one is built.
+    It is the one that ``AIO_APPLICATION`` names, or one that the function named by
+    ``AIO_APPLICATION_FACTORY`` returns, or, without both settings, ``get_aio_application()``.
 
-    The counterpart of Django's ``get_internal_wsgi_application``, whose result the built one wraps.
-
-    Raises `ImproperlyConfigured` when a setting names nothing that can be served.
+    Raises `ImproperlyConfigured` if a setting is invalid.
     """
     app = load_aio_application()
     if app is not None:
@@ -45,15 +43,14 @@ def get_internal_aio_application() -> web.Application:
 
 
 class DevelopmentServer:
-    """Serves an application, in a thread that the end of the process never waits for.
+    """Serves an application in a thread that the end of the process does not wait for.
 
-    That is the autoreloader's thread, or without one a thread of its own: signals come to the main
-    thread, which must be free to end everything.
+    It is the autoreloader's thread, or without one a new thread: the main thread receives signals,
+    and must be free to end the process.
 
-    Parameters:
-        app: the application, not yet started.
-        use_threading: False lets Django work on one request at a time.
-        use_static: serve static files through the finders.
+    app: the application, not yet started.
+    use_threading: whether Django handles several requests at once.
+    use_static: whether static files are served, through the finders.
     """
 
     def __init__(self, app: web.Application, *, use_threading: bool, use_static: bool) -> None:
@@ -69,8 +66,8 @@ class DevelopmentServer:
     def serve(self, listening: socket.socket, poll_interval: float) -> None:
         """Serve until `stop`.
 
-        Raises what the application's start raises. In the main thread a signal's exception may end
-        the call too; the server goes on until `stop` all the same.
+        Raises errors of the application's start. In the main thread the exception of a signal may
+        end the call too; the server continues until `stop`.
         """
         if threading.current_thread() is not threading.main_thread():
             self._run(listening)
@@ -78,14 +75,14 @@ class DevelopmentServer:
             threading.Thread(
                 target=self._run, args=(listening,), name="aiodjango-server", daemon=True
             ).start()
-            # In small steps: on Windows no signal interrupts a wait.
+            # In short steps, because on Windows signals do not interrupt a wait.
             while not self._finished.wait(poll_interval):
                 pass
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
-        """Close all connections and end the application, within `EXIT_GRACE` seconds or not at all.
+        """Close all connections and end the application. Waits up to EXIT_GRACE seconds.
 
         May be called from any thread, more than once.
         """
@@ -95,9 +92,9 @@ class DevelopmentServer:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._finished.wait(EXIT_GRACE)
         except RuntimeError:
-            pass  # The loop has ended by itself.
+            pass  # the loop has ended already
         except KeyboardInterrupt:  # pragma: no cover - a second Ctrl-C within EXIT_GRACE
-            pass  # No more patience.
+            pass
 
     def _run(self, listening: socket.socket) -> None:
         try:
@@ -115,7 +112,7 @@ class DevelopmentServer:
             access_log=logging.getLogger("django.server"),
             access_log_class=AccessLogger,
             logger=protocol_logger,
-            # aiohttp waits this long for handlers, then cancels them and waits once more.
+            # aiohttp waits for handlers, cancels them, and waits as long again.
             shutdown_timeout=EXIT_GRACE / 5,
             idle_grace=0,
             **DJANGO_LIMITS,
@@ -125,8 +122,8 @@ class DevelopmentServer:
             await runner.setup()
             server = cast(web.Server, runner.server)
             _count_bodies(server)
-            # After the start, when every part of the application has its fallback, and a relative
-            # STATIC_URL knows where Django is mounted.
+            # After the start, when all parts of the application have their fallbacks, and a
+            # relative STATIC_URL contains the mount.
             if not self._use_threading:
                 _limit_to_one_thread(self.app)
             if self._use_static:
@@ -151,7 +148,7 @@ def _limit_to_one_thread(app: web.Application) -> None:
 
 
 def _count_bodies(server: web.Server) -> None:
-    """Give every request of `server` a writer that counts its body."""
+    """Give each request of `server` a writer that counts the bytes of the body."""
     make_request = server.request_factory
 
     def make_counted_request(
@@ -164,9 +161,9 @@ def _count_bodies(server: web.Server) -> None:
 
 
 class ListeningSocket(WSGIServer):
-    """Django's development server up to its listening socket; a `DevelopmentServer` takes that.
+    """The listening socket of Django's development server, on which a `DevelopmentServer` serves.
 
-    Django's `runserver` makes it, binds it and reports its errors like its own.
+    Django's `runserver` makes and binds it, and reports its errors.
     """
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 
@@ -20,13 +21,21 @@ class LoopCalls:
         """Have `function(*args)` called with the next wake-up."""
         self._calls.append((function, args))
 
-    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake the loop for what was added, unless a wake-up is on its way."""
+    def wake(self, loop: asyncio.AbstractEventLoop, context: Context | None = None) -> bool:
+        """Wake the loop for what was added, unless a wake-up is on its way.
+
+        context: in which the calls are made; None for a copy of the current one.
+
+        Returns False if the loop is closed: no calls are made.
+        """
         if self._wake_up.acquire(blocking=False):
             try:
-                loop.call_soon_threadsafe(self.make)
+                loop.call_soon_threadsafe(self.make, context=context)
             except RuntimeError:
-                self._calls.clear()  # the loop is closed: no more calls are made
+                self._calls.clear()
+                self._wake_up.release()
+                return False
+        return True
 
     def make(self) -> None:
         """Make the calls."""

@@ -1,15 +1,14 @@
-"""What a test publishes, for assertions."""
+"""The events that a test publishes, for assertions."""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
 
-from aiodjango.broadcast import process
 from aiodjango.broadcast.backend import Message
-from aiodjango.broadcast.publishing import AfterCommit
+from aiodjango.broadcast.publishing import AfterCommit, captures
 
-# The beginning of the channels by which processes tell each other of what concerns aiodjango.
+# The prefix of channels that aiodjango uses itself.
 OWN = "aiodjango."
 
 Captured = tuple[str, Any]
@@ -18,8 +17,8 @@ Captured = tuple[str, Any]
 class CapturedBroadcasts(Sequence[Captured]):
     """The events published so far, as pairs of channel and event.
 
-    Those that wait for a commit are among them, at the end, unless they are rolled back: so a
-    `TestCase`, whose transaction is never committed, sees them.
+    Events that wait for a commit come last, unless they were rolled back: a `TestCase`, whose
+    transaction is never committed, sees them too.
     """
 
     def __init__(self) -> None:
@@ -66,15 +65,16 @@ class CapturedBroadcasts(Sequence[Captured]):
 
 @contextmanager
 def capture_broadcasts() -> Iterator[CapturedBroadcasts]:
-    """Record what is published inside the block; none of it is delivered.
+    """Record the events that are published inside the block, instead of delivering them.
 
-    Gives a sequence of (channel, event), which can be compared with a list. In a `TestCase`:
+    Yields a sequence of (channel, event), which can be compared with a list. In a `TestCase`:
     `captured = self.enterContext(capture_broadcasts())`.
     """
     captured = CapturedBroadcasts()
-    process.captures.append(captured)
+    captures.append(captured)
     try:
         yield captured
     finally:
-        process.captures[:] = [other for other in process.captures if other is not captured]
+        # By identity: lists of events are compared by their contents.
+        captures[:] = [other for other in captures if other is not captured]
         captured.stop()

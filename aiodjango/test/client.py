@@ -1,4 +1,4 @@
-"""Django's async test client, over a real connection to a real server."""
+"""Django's async test client, over real connections to a real server."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,24 +28,23 @@ from .server import Factory, LoopServer, gateways
 T = TypeVar("T")
 
 HOST = "testserver"
-# What Django's clients know of a request that is sent in another way than as a header.
+# Keys of a client's `extra` that are not sent as headers.
 _NO_HEADERS = ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "QUERY_STRING")
 
 
 class AioClient(AsyncClient):
-    """A test client for coroutine views and Django's own views alike.
+    """A test client for both coroutine views and Django's views.
 
-    Its requests go through a server of its own, which is started by the first one and ends with
-    the event loop, in Django's test cases with the test method; or sooner, with `close()` or
-    `async with`. Beyond Django's `AsyncClient`, whose arguments and methods it has, it can open
-    WebSockets, and read responses part by part.
+    It has the arguments and methods of Django's `AsyncClient`, and can also open WebSockets and
+    read responses part by part. The first request starts a server, which ends with the event loop
+    (in Django's test cases, with the test method), or earlier with `close()` or `async with`.
 
-    Django's views run where the test's own database calls are made, one at a time, as do the calls
-    of coroutine views: they see the rows of the test's transaction.
+    Django's views run in the thread of the test's own database calls, one at a time, as do the
+    calls of coroutine views: they see the rows of the test's transaction.
 
-    application: a function that makes the application to be served; None for the one that
-    AIO_APPLICATION_FACTORY names, or for `get_aio_application()`. A subclass can have it as an
-    attribute.
+    application: a function that returns the application to be served; None for the one that
+        AIO_APPLICATION_FACTORY names, or for `get_aio_application()`. May also be an attribute of
+        a subclass.
     """
 
     application: Factory | None = None
@@ -75,13 +74,13 @@ class AioClient(AsyncClient):
         await self.close()
 
     async def close(self) -> None:
-        """End the server; the next request would start another."""
+        """End the server; another request would start a new one."""
         server, self._server = self._server, None
         if server is not None and not server.is_over:
             await server.close()
 
     def close_between_tests(self) -> None:
-        """End the server from sync code, if its loop stands still but has not been closed."""
+        """End the server from sync code, if its loop is neither running nor closed."""
         server = self._server
         if server is not None and not server.is_over and not server.loop.is_running():
             server.loop.run_until_complete(self.close())
@@ -105,8 +104,10 @@ class AioClient(AsyncClient):
     # --- Requests --------------------------------------------------------------------------
 
     async def request(self, **request: Any) -> Any:
-        """Not there: no request of this client is made of an ASGI scope. Raises TypeError."""
-        raise TypeError("AioClient has no request(): use generic(), or a method such as get().")
+        """Raise TypeError: this client makes no requests from ASGI scopes."""
+        raise TypeError(
+            "AioClient does not support request(): use generic(), or a method such as get()."
+        )
 
     async def generic(  # type: ignore[override]
         self,
@@ -120,7 +121,7 @@ class AioClient(AsyncClient):
         query_params: Any = None,
         **extra: Any,
     ) -> Any:
-        """Make a request and return the whole response. All other methods for requests use this."""
+        """Make a request and return the complete response, as get(), post() and others do."""
         extra = {**self.defaults, **extra}
         body = force_bytes(data, settings.DEFAULT_CHARSET)
         sent = {"content-type": content_type} if body else {}
@@ -131,9 +132,9 @@ class AioClient(AsyncClient):
             async with server.session.request(
                 method,
                 server.url(target),
-                data=BytesIO(body) if body else None,  # aiohttp warns of so many bytes
+                data=BytesIO(body) if body else None,  # aiohttp warns of large `bytes`
                 headers={**_headers(sent, extra, headers), **own_headers},
-                # A body that is empty has none.
+                # Not for an empty body.
                 skip_auto_headers=[hdrs.CONTENT_TYPE],
                 allow_redirects=False,
             ) as reply:
@@ -154,12 +155,14 @@ class AioClient(AsyncClient):
         query_params: Any = None,
         **options: Any,
     ) -> "_Opening[aiohttp.ClientResponse]":
-        """Make a request, and return aiohttp's response as soon as it has begun.
+        """Make a request, and return aiohttp's response when its headers have arrived.
 
-        For `async with`. options: those of `aiohttp.ClientSession.request()`, as `json=`.
+        The result is to be awaited or used by `async with`.
+
+        options: those of `aiohttp.ClientSession.request()`, as `json=`.
         """
 
-        async def begin(
+        async def connect(
             server: LoopServer, url: URL, fields: Mapping[str, str]
         ) -> aiohttp.ClientResponse:
             response = await server.session.request(
@@ -168,7 +171,7 @@ class AioClient(AsyncClient):
             server.opened.append(response)
             return response
 
-        return self._opening(begin, path, secure, headers, query_params)
+        return _Opening(self._open(connect, path, secure, headers, query_params))
 
     def ws_connect(
         self,
@@ -179,50 +182,48 @@ class AioClient(AsyncClient):
         query_params: Any = None,
         **options: Any,
     ) -> "_Opening[aiohttp.ClientWebSocketResponse]":
-        """Open a WebSocket: an `aiohttp.ClientWebSocketResponse`, to be awaited or `async with`.
+        """Open a WebSocket, and return an `aiohttp.ClientWebSocketResponse`.
+
+        The result is to be awaited or used by `async with`.
 
         options: those of `aiohttp.ClientSession.ws_connect()`, as `protocols=`, `origin=`.
 
-        Raises what the view raises before the handshake, and aiohttp.WSServerHandshakeError for any
-        other answer.
+        Raises the exception of a view that fails before the handshake, and
+        aiohttp.WSServerHandshakeError for any response but a handshake.
         """
 
-        async def shake_hands(
+        async def connect(
             server: LoopServer, url: URL, fields: Mapping[str, str]
         ) -> aiohttp.ClientWebSocketResponse:
             return await server.session.ws_connect(  # type: ignore[no-any-return]
                 url, headers=fields, **options
             )
 
-        return self._opening(shake_hands, path, secure, headers, query_params)
+        return _Opening(self._open(connect, path, secure, headers, query_params))
 
-    def _opening(
+    async def _open(
         self,
         connect: Callable[[LoopServer, URL, Mapping[str, str]], Awaitable[T]],
         path: Any,
         secure: bool,
         headers: Any,
         query_params: Any,
-    ) -> "_Opening[T]":
+    ) -> T:
         target = _target(path, query_params, self.defaults)
         fields = _headers({}, self.defaults, headers)
         exchange = _exchange(secure, self.defaults)
-
-        async def open_connection() -> T:
-            server = await self._start()
-            with self._recording(server, exchange) as own_headers:
-                return await connect(server, server.url(target), {**fields, **own_headers})
-
-        return _Opening(open_connection())
+        server = await self._start()
+        with self._recording(server, exchange) as own_headers:
+            return await connect(server, server.url(target), {**fields, **own_headers})
 
     @contextmanager
     def _recording(self, server: LoopServer, exchange: Exchange) -> Iterator[dict[str, str]]:
-        """Open an exchange, and raise the exception of a view that breaks the connection."""
+        """Open an exchange; raise the exception of a view that closes the connection."""
         with server.exchanges.open(exchange) as own_headers:
             try:
                 yield own_headers
             except aiohttp.ClientError:
-                # The error of the view says more than how the connection ended.
+                # The error of the view explains more than that of the connection.
                 self._raise_view_error(exchange)
                 raise
 
@@ -233,13 +234,13 @@ class AioClient(AsyncClient):
     def _annotated(
         self, response: Any, exchange: Exchange, method: str, target: URL, extra: Mapping[str, Any]
     ) -> Any:
-        """Give a response what Django's clients give it."""
+        """Add the attributes that Django's clients add to a response."""
         path, query = unquote(target.raw_path), target.raw_query_string
         scheme = exchange.scheme or "http"
         response.client = self
         response.request = {
             **extra,
-            # As Django's sync client has it, and its async one.
+            # As in Django's sync client, and in its async one.
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "REQUEST_METHOD": method,
@@ -263,7 +264,7 @@ class AioClient(AsyncClient):
 
 
 class _Opening(Generic[T]):
-    """What is opened by `await`, or for a block by `async with`."""
+    """A connection that is opened by `await`, or for a block by `async with`."""
 
     def __init__(self, opening: Coroutine[Any, Any, T]) -> None:
         self._opening = opening
@@ -283,7 +284,7 @@ class _Opening(Generic[T]):
 
 
 class _Cookies(aiohttp.DummyCookieJar):
-    """The cookies of a client, in the manner of Django's: all are sent, wherever to."""
+    """The cookies of a Django client, which sends all of them to every URL."""
 
     def __init__(self, client: AioClient) -> None:
         super().__init__()
@@ -292,7 +293,7 @@ class _Cookies(aiohttp.DummyCookieJar):
     def filter_cookies(self, request_url: URL) -> SimpleCookie:
         return self._client.cookies
 
-    # Which reads them, and calls update_cookies().
+    # It reads the cookies, and calls update_cookies().
     update_cookies_from_headers = AbstractCookieJar.update_cookies_from_headers
 
     def update_cookies(self, cookies: Any, response_url: Any = None) -> None:
@@ -300,7 +301,7 @@ class _Cookies(aiohttp.DummyCookieJar):
 
 
 def _target(path: Any, query_params: Any, extra: Mapping[str, Any]) -> URL:
-    """The path and the query of a request, as they are sent."""
+    """Return the path and the query of a request, as they are sent."""
     parsed = urlsplit(str(path))
     query = extra.get("QUERY_STRING") or parsed.query
     if query_params:
@@ -313,7 +314,7 @@ def _target(path: Any, query_params: Any, extra: Mapping[str, Any]) -> URL:
 
 
 def _exchange(secure: bool, extra: Mapping[str, Any]) -> Exchange:
-    """What the server has to know of a request beyond what is sent."""
+    """Return the facts about a request that are not sent."""
     scheme = "https" if secure else extra.get("wsgi.url_scheme")
     names = [name for name in extra if not name.startswith(("HTTP_", "wsgi."))]
     return Exchange(
@@ -328,7 +329,7 @@ def _exchange(secure: bool, extra: Mapping[str, Any]) -> Exchange:
 
 
 def _headers(sent: Mapping[str, str], extra: Mapping[str, Any], headers: Any) -> dict[str, str]:
-    """The headers of a request, from all the ways in which Django's clients can be given some."""
+    """Return the headers of a request, from all arguments by which Django's clients accept them."""
     found = {"host": _host(extra), **sent}
     for name, value in extra.items():
         if name not in _NO_HEADERS and not name.startswith("wsgi.") and value is not None:

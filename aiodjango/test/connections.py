@@ -1,4 +1,4 @@
-"""Which database connections are used under test: a test's transaction is seen by its own alone."""
+"""Database connections under test: only the test's own ones see its transaction."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,21 +11,21 @@ from aiodjango.orm.context import orm_calls_through
 
 Override = Mapping[str, BaseDatabaseWrapper]
 
-# How long (seconds) a thread may take to change its connections.
-PATIENCE = 60
+# How long a thread may take to replace its connections, in seconds.
+EXCHANGE_TIMEOUT = 60
 
 
 def install(override: Override) -> None:
-    """Let this thread use other connections than its own, by their aliases."""
+    """Replace connections of this thread, by their aliases."""
     for alias, connection in override.items():
         connections[alias] = connection
 
 
 @contextmanager
 def shared_connections() -> Iterator[None]:
-    """Let async code of the process use the connections of this thread, one call at a time.
+    """Let all async code use the connections of this thread, one call at a time.
 
-    That is the thread in which a test's transaction was begun. No event loop may run in it yet.
+    It is the thread that has begun a test's transaction. No event loop may run in it yet.
     """
     override = {connection.alias: connection for connection in connections.all()}
     for connection in override.values():
@@ -40,18 +40,18 @@ def shared_connections() -> Iterator[None]:
 
 @contextmanager
 def orm_calls_on(override: Override) -> Iterator[None]:
-    """Have the database calls of all async code made on other connections, one at a time.
+    """Make the database calls of all async code on these connections, one at a time.
 
-    asgiref has one thread for the calls of code that is not below `async_to_sync()`. Inside the
-    block it has these connections, and makes the calls of coroutine views too.
+    asgiref has one thread for the calls of code outside `async_to_sync()`. Inside the block this
+    thread has these connections, and also makes the calls of coroutine views.
     """
     executor = SyncToAsync.single_thread_executor
-    before = executor.submit(_exchange, override).result(PATIENCE)
+    before = executor.submit(_exchange, override).result(EXCHANGE_TIMEOUT)
     try:
         with orm_calls_through(executor):
             yield
     finally:
-        executor.submit(_put_back, override, before).result(PATIENCE)
+        executor.submit(_put_back, override, before).result(EXCHANGE_TIMEOUT)
 
 
 def _exchange(override: Override) -> Override:

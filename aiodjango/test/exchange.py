@@ -1,4 +1,4 @@
-"""What one request of a test client leads to in the server."""
+"""What a request of a test client causes in the server: templates, exceptions, Django's request."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,24 +16,24 @@ from django.http.response import HttpResponseBase
 from django.test.client import store_rendered_templates  # type: ignore[attr-defined]
 from django.test.signals import template_rendered
 
-# The header that tells the server which exchange a request belongs to. No view receives it.
+# The header that names the exchange of a request. No view receives it.
 HEADER = "X-Aiodjango-Exchange"
 
-# In the context of a request: the server's task, and the threads that work for it.
+# Set in the contexts of a request: in the server's task, and in threads that run its code.
 _current: ContextVar["Exchange"] = ContextVar("aiodjango.test.exchange")
 
 
 def current_exchange() -> "Exchange | None":
-    """Return what the code that runs is part of, if it is part of an exchange."""
+    """Return the exchange that the current code belongs to, if any."""
     return _current.get(None)
 
 
 class Exchange:
-    """A request of a client, and what the server did about it.
+    """A request of a client, and what happened in the server.
 
-    scheme: of the connection, as if a proxy had accepted it; None for what it is.
-    remote: the client's address; None for what it is.
-    environ: what Django's half finds in `request.META`, besides the headers.
+    scheme: of the connection, as seen by a view; None for the real one.
+    remote: the client's address, as seen by a view; None for the real one.
+    environ: the entries of `request.META` in Django's views, apart from the headers.
     """
 
     def __init__(self, scheme: str | None, remote: str | None, environ: Mapping[str, Any]) -> None:
@@ -41,16 +41,16 @@ class Exchange:
         self.remote = remote
         self.environ = environ
         self.request: web.BaseRequest | None = None
-        # If Django's half answered.
+        # If Django has answered.
         self.django_request: HttpRequest | None = None
         self.django_response: HttpResponseBase | None = None
-        # What store_rendered_templates() makes of it.
+        # The result of store_rendered_templates().
         self.rendered: dict[str, Any] = {}
         self.exc_info: tuple[type[BaseException], BaseException, TracebackType] | None = None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note the templates that are rendered for the request, and the exceptions."""
+        """Note templates that are rendered and exceptions that are raised for the request."""
         template_rendered.connect(self._note_template)
         got_request_exception.connect(self.note_exception)
         try:
@@ -60,21 +60,21 @@ class Exchange:
             got_request_exception.disconnect(self.note_exception)
 
     def _note_template(self, **signal: Any) -> None:
-        if self._is_meant():
+        if self._is_current():
             store_rendered_templates(self.rendered, **signal)
 
     def note_exception(self, **signal: Any) -> None:
         """Note the exception that is being handled."""
-        if self._is_meant():
+        if self._is_current():
             self.exc_info = sys.exc_info()  # type: ignore[assignment]
 
-    def _is_meant(self) -> bool:
-        # A thread may have no context: then it may be any of the requests.
+    def _is_current(self) -> bool:
+        # A thread without a context may work for any of the requests.
         return _current.get(self) is self
 
 
 class Exchanges:
-    """The exchanges of a server that are going on."""
+    """The open exchanges of a server."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Exchange] = {}
@@ -82,7 +82,7 @@ class Exchanges:
 
     @contextmanager
     def open(self, exchange: Exchange) -> Iterator[dict[str, str]]:
-        """Let requests with the headers that this yields be part of an exchange."""
+        """Open an exchange. Yields the headers of its requests."""
         name = next(self._names)
         self._by_name[name] = exchange
         try:
@@ -92,7 +92,7 @@ class Exchanges:
             del self._by_name[name]
 
     def watch(self, server: web.Server) -> None:
-        """Have each request of a server find its exchange."""
+        """Assign the requests of a server to their exchanges."""
         make_request = server.request_factory
 
         def make_and_receive(message: Any, *others: Any) -> web.BaseRequest:
@@ -121,9 +121,9 @@ def _without(header: str, message: Any) -> Any:
 
 
 class RecordingHandler(WSGIHandler):
-    """Django's WSGI application, which tells the exchange what it was asked and what it answered.
+    """Django's WSGI application, which notes its request and response in the exchange.
 
-    enforce_csrf_checks: False to ask for no CSRF tokens.
+    enforce_csrf_checks: whether CSRF tokens are required.
     """
 
     def __init__(self, *, enforce_csrf_checks: bool) -> None:
@@ -137,7 +137,7 @@ class RecordingHandler(WSGIHandler):
         return super().__call__(environ, start_response)
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
-        # By this attribute Django's own client, too, turns off the check of CSRF tokens.
+        # The attribute by which Django's own client disables the check of CSRF tokens.
         request._dont_enforce_csrf_checks = not self._enforces_csrf  # type: ignore[attr-defined]
         response: HttpResponseBase = super().get_response(request)
         exchange = current_exchange()

@@ -1,4 +1,4 @@
-"""Django's live server for tests, with aiohttp in the place of its server."""
+"""Django's live server for tests, with aiohttp as its server."""
 
 import asyncio
 import threading
@@ -22,22 +22,22 @@ from .server import Factory, end, gateways, make, make_runner
 
 
 class LiveServer(ThreadedWSGIServer):
-    """A listening socket, made and bound by Django's server, with an aiohttp server on it.
+    """An aiohttp server on the listening socket of Django's server.
 
     All methods but `shutdown` and `server_close` are called in the live server's thread.
     """
 
-    # What LiveServerThread sets, beside the arguments that it has of Django's.
-    make_application: Factory | None = None
+    # Set by AioLiveServerThread.
+    factory: Factory | None = None
     file_handlers: list[Any]
 
     _loop: asyncio.AbstractEventLoop | None = None
     _stopping: asyncio.Event
 
     def set_app(self, application: WSGIApplication | None) -> None:
-        """Start the aiohttp application, so that the test sees it fail.
+        """Start the aiohttp application here, so that the test receives its errors.
 
-        application: Django's, behind the handlers of static and media files.
+        application: Django's WSGI application, behind the handlers of static and media files.
         """
         super().set_app(application)
         with ExitStack() as stack:
@@ -53,7 +53,7 @@ class LiveServer(ThreadedWSGIServer):
             self._ending = stack.pop_all()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Serve until `shutdown`, and give back everything."""
+        """Serve until `shutdown`, and release all resources."""
         try:
             with self._ending:
                 self._runner.run(self._serve())
@@ -61,9 +61,9 @@ class LiveServer(ThreadedWSGIServer):
             self._is_over.set()
 
     def shutdown(self) -> None:
-        """Have `serve_forever` end, and wait for that; in another thread."""
+        """Stop `serve_forever`, and wait for its end; in another thread."""
         if self._loop is None:
-            return  # it did not start
+            return  # it has not been started
         try:
             self._loop.call_soon_threadsafe(self._stopping.set)
         except RuntimeError:
@@ -72,11 +72,11 @@ class LiveServer(ThreadedWSGIServer):
 
     async def _start(self, application: WSGIApplication, override: Override) -> None:
         self._stopping = asyncio.Event()
-        app = make(self.make_application, application)
+        app = make(self.factory, application)
         self._app_runner = make_runner(app)
         try:
             await self._app_runner.setup()
-            # Made after the start, when a relative STATIC_URL knows where Django is mounted.
+            # After the start, when a relative STATIC_URL contains the mount.
             self._files = FilesInFront(self.file_handlers)
             for gateway in [*gateways(app), self._files.gateway]:
                 gateway.application = _OnConnections(
@@ -99,7 +99,7 @@ class LiveServer(ThreadedWSGIServer):
 
 
 class _OnConnections:
-    """A WSGI application that uses the connections of the test's thread, where it's given them.
+    """A WSGI application that uses the connections of the test's thread, if they are shared.
 
     close: called at the end of each request, as Django's server does with its threads.
     """
@@ -113,53 +113,49 @@ class _OnConnections:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         install(self._override)
-        is_open = False
         try:
-            result = self._application(environ, start_response)
-            if isinstance(result, environ["wsgi.file_wrapper"]):
-                # The gateway knows by its type that it can be sent as a file.
-                result.close = _closing(result, self._close)
-                is_open = True
-            elif not isinstance(result, list | tuple):
-                result = _Result(result, _closing(result, self._close))
-                is_open = True
+            result: Any = self._application(environ, start_response)
+        except BaseException:
+            self._close()
+            raise
+        if isinstance(result, list | tuple):
+            self._close()
             return result
-        finally:
-            if not is_open:
-                self._close()
+        closing = _ClosingResult(result, self._close)
+        if isinstance(result, environ["wsgi.file_wrapper"]):
+            # Unchanged in type, by which the gateway recognises a file.
+            result.close = closing.close
+            return result  # type: ignore[no-any-return]
+        return closing
 
 
-class _Result:
-    def __init__(self, result: Iterable[bytes], close: Callable[[], None]) -> None:
+class _ClosingResult:
+    """The result of a WSGI application, with another function that is called by close()."""
+
+    def __init__(self, result: Any, close: Callable[[], object]) -> None:
         self._result = result
-        self.close = close
+        self._close_result = getattr(result, "close", lambda: None)
+        self._close = close
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._result)
 
-
-def _closing(result: Any, close: Callable[[], object]) -> Callable[[], None]:
-    own = getattr(result, "close", None)
-
-    def close_both() -> None:
+    def close(self) -> None:
         try:
-            if own is not None:
-                own()
+            self._close_result()
         finally:
-            close()
-
-    return close_both
+            self._close()
 
 
 class AioLiveServerThread(LiveServerThread):
-    """Django's thread of a live server, with another server in it."""
+    """Django's thread of a live server, with this server."""
 
     server_class = LiveServer
-    make_application: Factory | None = None
+    factory: Factory | None = None
 
     def _create_server(self, connections_override: Any = None) -> Any:
         server = super()._create_server(connections_override)  # type: ignore[misc]
-        server.make_application = self.make_application
+        server.factory = self.factory
         server.file_handlers = [self.static_handler, _MediaFilesHandler]
         return server
 
@@ -169,8 +165,8 @@ class AioLiveServerTestCase(LiveServerTestCase):
 
     Static files come from STATIC_ROOT, as there.
 
-    application: a function that makes the application to be served, as a `staticmethod`; None for
-        the one that AIO_APPLICATION_FACTORY names, or for `get_aio_application()`.
+    application: a function that returns the application to be served, as a `staticmethod`; None
+        for the one that AIO_APPLICATION_FACTORY names, or for `get_aio_application()`.
     """
 
     server_thread_class = AioLiveServerThread
@@ -184,7 +180,7 @@ class AioLiveServerTestCase(LiveServerTestCase):
     @classmethod
     def _create_server_thread(cls, connections_override: Any) -> Any:
         thread = super()._create_server_thread(connections_override)  # type: ignore[misc]
-        thread.make_application = cls.application
+        thread.factory = cls.application
         return thread
 
 

@@ -1,4 +1,4 @@
-"""Django's half under AioClient: in real requests, and yet in the thread of the test."""
+"""Django under AioClient: in real requests, but in the thread of the test."""
 
 import asyncio
 import concurrent.futures
@@ -23,11 +23,11 @@ _END = object()
 
 
 class OneAtATime:
-    """A WSGI application that runs where the database calls of the test itself are made.
+    """A WSGI application that runs in the thread of the test's own database calls.
 
-    In a Django test case that is the main thread, which waits there in `async_to_sync()`; else it's
-    the thread that asgiref has for such calls. All goes there from the gateway's threads: the call,
-    each part of a response that streams, the end.
+    In a Django test case that is the main thread, which waits in `async_to_sync()`; otherwise it is
+    asgiref's thread for such calls. The threads of the gateway pass everything to it: the call,
+    each part of a stream, and close().
 
     Made on the server's loop.
     """
@@ -35,7 +35,7 @@ class OneAtATime:
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
         self._loop = asyncio.get_running_loop()
-        # Of the test, below its `async_to_sync()`: by it asgiref finds the thread that waits there.
+        # The test's own context, by which asgiref finds the thread that waits in `async_to_sync()`.
         self._context = copy_context()
         self._unclosed: set[_Response] = set()
         self._closed = asyncio.Condition()
@@ -46,7 +46,7 @@ class OneAtATime:
         return self.run(self._begin(environ, start_response))
 
     def run(self, calling: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine on the loop. Raises StreamCut if that ends."""
+        """Run a coroutine on the loop. Raises StreamCut if the loop ends."""
         coroutine = _with_variables(copy_context(), calling)
         context = self._context.copy()
         try:
@@ -63,7 +63,7 @@ class OneAtATime:
     # --- On the loop -----------------------------------------------------------------------
 
     async def wait_closed(self) -> None:
-        """Wait for the close() of all responses that have been sent to their end."""
+        """Wait for the close() of all responses that have been sent completely."""
         async with self._closed:
             await self._closed.wait_for(lambda: not self._unclosed)
 
@@ -78,13 +78,13 @@ class OneAtATime:
         response = _Response(result, self)
         if not isinstance(result, environ["wsgi.file_wrapper"]):
             return response
-        # The gateway knows by its type that it can be sent as a file, all at once.
+        # Unchanged in type, by which the gateway recognises a file.
         self._unclosed.add(response)
         result.close = response.close
         return result  # type: ignore[no-any-return]
 
     async def part(self, response: "_Response", parts: Iterator[bytes]) -> Any:
-        """The next part of a response that streams, `_END` behind the last."""
+        """Return the next part of a stream, `_END` after the last."""
         with _noting_errors():
             part = await sync_to_async(next)(parts, _END)  # type: ignore[call-arg]
         if part is _END:
@@ -109,7 +109,7 @@ async def _with_variables(context: Context, calling: Coroutine[Any, Any, R]) -> 
 
 @contextmanager
 def _noting_errors() -> Iterator[None]:
-    """Note, for the client, an exception that Django has not made a response of."""
+    """Note an exception for the client that Django has not converted to a response."""
     try:
         yield
     except Exception:
@@ -120,12 +120,12 @@ def _noting_errors() -> Iterator[None]:
 
 
 class _Response:
-    """What an application has returned, for the gateway."""
+    """The result of an application, for the gateway."""
 
     def __init__(self, result: Any, place: OneAtATime) -> None:
         self._result = result
         self._place = place
-        self.close_result: Callable[[], object] = getattr(result, "close", _nothing)
+        self.close_result: Callable[[], object] = getattr(result, "close", lambda: None)
 
     def __iter__(self) -> Iterator[bytes]:
         place = self._place
@@ -137,15 +137,11 @@ class _Response:
         try:
             self._place.run(self._place.end(self))
         except StreamCut:  # pragma: no cover - a race with the end of the test
-            self.close_result()  # better here than never
+            self.close_result()  # in this thread rather than not at all
 
 
 class _Parts(tuple[bytes, ...]):
-    """All parts of a body. Of its own type: the gateway gives a tuple a Content-Length."""
-
-
-def _nothing() -> None:
-    pass
+    """All parts of a body. A type of its own, as the gateway adds a Content-Length to a tuple."""
 
 
 # --- In the test's thread. As under Django's test client, connections stay open, however old. ---
@@ -159,7 +155,7 @@ def _call(application: WSGIApplication, environ: WSGIEnvironment, start_response
         request_started.connect(close_old_connections)
     if getattr(result, "streaming", True):
         return result
-    # All of it, close() included, before anything is sent: a test sees what that has done.
+    # All parts and close() before anything is sent, so that a test sees their effects.
     try:
         return _Parts(result)
     finally:

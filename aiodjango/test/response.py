@@ -1,4 +1,4 @@
-"""What a test client returns: Django's response, as it came over the connection."""
+"""The responses of the test client: Django's, with what was received over the connection."""
 
 from collections.abc import AsyncIterator, Iterable
 from functools import cache, partial
@@ -6,19 +6,8 @@ from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import aiohttp
-from django.http import (
-    HttpResponse,
-    HttpResponseBadRequest,
-    HttpResponseForbidden,
-    HttpResponseGone,
-    HttpResponseNotAllowed,
-    HttpResponseNotFound,
-    HttpResponseNotModified,
-    HttpResponsePermanentRedirect,
-    HttpResponseRedirect,
-    HttpResponseServerError,
-    JsonResponse,
-)
+from django import http
+from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
@@ -26,28 +15,21 @@ from aiodjango.views.request import django_request
 
 from .exchange import Exchange
 
-# By status. Of the classes that two statuses share, Django's have both.
+# By status: HttpResponseNotFound for 404, and so on.
 _CLASSES: dict[int, type[HttpResponse]] = {
-    301: HttpResponsePermanentRedirect,
-    302: HttpResponseRedirect,
-    304: HttpResponseNotModified,
-    307: HttpResponseRedirect,
-    308: HttpResponsePermanentRedirect,
-    400: HttpResponseBadRequest,
-    403: HttpResponseForbidden,
-    404: HttpResponseNotFound,
-    405: HttpResponseNotAllowed,
-    410: HttpResponseGone,
-    500: HttpResponseServerError,
+    kind.status_code: kind
+    for kind in vars(http).values()
+    if isinstance(kind, type) and issubclass(kind, HttpResponse) and kind.status_code != 200
 }
+# Classes that Django uses for two statuses.
+_CLASSES[307], _CLASSES[308] = _CLASSES[302], _CLASSES[301]
 
-
-# Headers that response.cookies has, or that belong to the connection.
+# Headers that are in response.cookies, or that belong to the connection.
 _NOT_OF_THE_RESPONSE = {"set-cookie", "connection", "keep-alive", "transfer-encoding"}
 
 
 class AioResponse(HttpResponse):
-    """The response of a coroutine view, as one of Django's.
+    """The response of a coroutine view, as a Django response.
 
     It is also an instance of Django's class for its status, or of `JsonResponse`.
     """
@@ -57,21 +39,23 @@ class AioResponse(HttpResponse):
 
     @property
     def url(self) -> str:
-        """Where a redirect leads to."""
+        """The target of a redirect."""
         try:
             return self["Location"]
         except KeyError:
-            raise AttributeError("The response has no Location, and so no url") from None
+            raise AttributeError(
+                "The response has no url, because it has no header Location"
+            ) from None
 
 
 def make_response(exchange: Exchange, reply: aiohttp.ClientResponse, content: bytes) -> Any:
-    """Return a response that was read to its end.
+    """Return a response that has been received completely.
 
-    That is the object which Django's half has returned, if it was this; else an `AioResponse`.
+    It is the object that Django returned, if Django answered, otherwise an `AioResponse`.
     """
     response: Any = exchange.django_response
     if response is not None and response.status_code == reply.status:
-        # The server, and what surrounds Django, may have changed it on its way.
+        # The server, or an aiohttp middleware, may have changed it.
         if response.streaming:
             response.streaming_content = _once_more(content, is_async=response.is_async)
         else:
@@ -82,9 +66,9 @@ def make_response(exchange: Exchange, reply: aiohttp.ClientResponse, content: by
     _set_headers(response, reply)
     request: Any = exchange.django_request
     if request is None and exchange.request is not None:
-        # Made when somebody asks for it, if the view has not.
+        # Made when it is used, unless the view has made it.
         request = SimpleLazyObject(partial(django_request, exchange.request))  # type: ignore[arg-type]
-    # None where the server itself has refused it, as a method that it does not know.
+    # None if the server itself has refused the request, for an unknown method.
     response.wsgi_request = response.asgi_request = request
     return response
 
@@ -118,7 +102,7 @@ def _set_headers(response: HttpResponseBase, reply: aiohttp.ClientResponse) -> N
 
 
 def read_cookies(received: Iterable[tuple[str, "Morsel[str]"]]) -> "SimpleCookie":
-    """Return cookies that were received as Django has those that it sends."""
+    """Return received cookies in the form of those that Django sends."""
     cookies = SimpleCookie()
     for name, morsel in received:
         cookies[name] = morsel

@@ -1,4 +1,4 @@
-"""A server for tests: an aiohttp application on a port of this machine, and its end."""
+"""A server for tests: an aiohttp application on a local port."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -23,18 +23,18 @@ Factory = Callable[[], web.Application]
 
 _serving: set[asyncio.Task[None]] = set()
 
-# How long (seconds) handlers that are still busy at the end have, before and after cancellation.
+# How long handlers may take at the end, before and after their cancellation, in seconds.
 GRACE = 0.1
 
 
 def make(factory: Factory | None, wsgi: WSGIApplication | None = None) -> web.Application:
-    """Make an application.
+    """Return a new application.
 
-    factory: None for what the project says, by AIO_APPLICATION_FACTORY.
-    wsgi: Django's half, where the project says nothing.
+    factory: None for the one of AIO_APPLICATION_FACTORY, or `get_aio_application()`.
+    wsgi: the argument of `get_aio_application()`.
     """
-    # It may call get_wsgi_application(), which sets Django up again: a test that captures log
-    # records would get none from then on. (In Django 6.1 override_settings() configures logging.)
+    # get_wsgi_application() in a factory would configure logging again, and a test that captures
+    # log records would receive none. (In Django 6.1 override_settings() configures logging.)
     before, settings.LOGGING_CONFIG = settings.LOGGING_CONFIG, None
     try:
         factory = factory or load_aio_application_factory()
@@ -44,26 +44,26 @@ def make(factory: Factory | None, wsgi: WSGIApplication | None = None) -> web.Ap
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """Return a runner for a new application. Raises TypeError and ValueError for anything else."""
+    """Return a runner for a new application. Raises TypeError and ValueError for any other."""
     if not isinstance(app, web.Application):
-        raise TypeError(f"A test server needs an aiohttp.web.Application, not {app!r}.")
+        raise TypeError(f"A test server requires an aiohttp.web.Application, not {app!r}.")
     if app.pre_frozen:
         raise ValueError(
-            "An aiohttp application can be started only once: give a function that makes a new "
-            "one each time it is called."
+            "An aiohttp application can be started only once: name a function that returns a new "
+            "one for each call."
         )
     return AioRunner(app, access_log=None, shutdown_timeout=GRACE, idle_grace=0, **DJANGO_LIMITS)
 
 
 def gateways(app: web.Application) -> Iterator[Gateway]:
-    """The gateways to Django in an application that was started, and in those mounted in it."""
+    """Iterate over the gateways of an application and of those mounted in it."""
     for part in applications(app):
         if FALLBACK in part:
             yield part[FALLBACK]
 
 
 async def end(runner: web.AppRunner) -> None:
-    """End a server at once: nobody is left to be answered."""
+    """End a server at once: no client waits for a response."""
     if runner.server is not None:
         for connection in runner.server.connections:
             connection.force_close()
@@ -71,29 +71,29 @@ async def end(runner: web.AppRunner) -> None:
 
 
 class LoopServer:
-    """A server on the running loop, which it does not outlive, and a session of its client.
+    """A server on the running loop, and the session of its client.
 
-    The end of a loop (as `asyncio.run()` brings it about, test runners and `async_to_sync()` too)
-    cancels its tasks, and so the one that stands behind this.
+    It is a task of the loop, which ends with it: `asyncio.run()`, test runners and
+    `async_to_sync()` cancel all tasks.
 
-    make_application: called once; None for what the project says.
+    factory: returns the application; None for that of the project.
     prepare: called with the application when it has been started, before the first request.
-    cookies: of the client.
+    cookies: the client's.
     """
 
     def __init__(
         self,
-        make_application: Factory | None,
+        factory: Factory | None,
         prepare: Callable[[web.Application], object],
         cookies: AbstractCookieJar,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = aiohttp.ClientSession(
             cookie_jar=cookies,
-            # The request is what the test says, and the response what the server says.
+            # Requests and responses as the test and the server have made them.
             skip_auto_headers=[hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT],
             auto_decompress=False,
-            # On a connection that was used before, a request that fails would be tried again.
+            # On a connection that was used before, aiohttp would repeat a request that fails.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
         self.exchanges = Exchanges()
@@ -103,14 +103,14 @@ class LoopServer:
         self._is_ready: asyncio.Future[None] = self.loop.create_future()
         self._closing = asyncio.Event()
         self._task = self.loop.create_task(
-            self._serve(make_application, prepare), name="aiodjango-test-server"
+            self._serve(factory, prepare), name="aiodjango-test-server"
         )
-        # A loop does not keep its tasks: the client may be gone before the loop ends.
+        # A loop has only weak references to its tasks, and the client may be deleted.
         _serving.add(self._task)
         self._task.add_done_callback(_serving.discard)
 
     async def wait_ready(self) -> None:
-        """Wait until it answers. Raises what the start of the application raises."""
+        """Wait until it accepts requests. Raises errors of the application's start."""
         await asyncio.shield(self._is_ready)
 
     @property
@@ -118,20 +118,20 @@ class LoopServer:
         return self._task.done() or self.loop.is_closed()
 
     def url(self, target: URL) -> URL:
-        """The whole URL of a path with its query."""
+        """Return the complete URL of a path with its query."""
         return URL(f"http://127.0.0.1:{self._port}{target}", encoded=True)
 
     async def close(self) -> None:
-        """End the server, and wait for its end."""
+        """End the server, and wait until it has ended."""
         self._closing.set()
         await asyncio.wait([self._task])
 
     async def _serve(
-        self, make_application: Factory | None, prepare: Callable[[web.Application], object]
+        self, factory: Factory | None, prepare: Callable[[web.Application], object]
     ) -> None:
         runner = None
         try:
-            app = make(make_application)
+            app = make(factory)
             runner = make_runner(app)
             await runner.setup()
             prepare(app)

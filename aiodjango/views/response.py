@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
 from aiodjango.gateway import close_if_last, complete_response, make_head, sending_ended
-from aiodjango.open_connections import note_open
 from aiodjango.orm.context import run_in_django
+from aiodjango.runtime.open_connections import note_open
 from aiodjango.urlconf.patterns import UrlconfPattern
 
 from .match import ViewMatch

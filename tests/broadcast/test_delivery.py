@@ -249,10 +249,10 @@ async def test_websockets_are_closed_when_the_server_shuts_down(client):
 @with_backends("memory")
 async def test_a_websocket_whose_reader_stalls_is_closed(client, monkeypatch):
     """Its connection does not outlive the farewell, and the others hear everything."""
-    from aiodjango.broadcast import socket as sockets
+    from aiodjango.runtime import open_connections
 
     monkeypatch.setattr(subscriptions, "CAPACITY", 3)
-    monkeypatch.setattr(sockets, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(open_connections, "CLOSE_TIMEOUT", 0.1)
     stalled = await client.ws_connect("/room/", compress=0)
     await stalled.receive_str()
     stalled._response.connection.transport.pause_reading()

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import TestCase
 
-from aiodjango.broadcast import apublish, process, publish
+from aiodjango.broadcast import apublish, publish, publishing
 from aiodjango.broadcast.backend import check_prefix, make_backend
 from aiodjango.broadcast.postgres import MAX_PREFIX
 from aiodjango.checks import check_settings
@@ -98,7 +98,7 @@ def test_the_memory_back_end_with_several_workers(monkeypatch, workers, ids):
 
 
 def test_the_command_needs_a_broker():
-    with pytest.raises(CommandError, match="reaches no other process"):
+    with pytest.raises(CommandError, match="does not reach other processes"):
         call_command("aiobroadcast", "channel", "1")
 
 
@@ -110,7 +110,7 @@ def test_what_nobody_can_hear_is_said_once(caplog, settings):
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "An event was published in a process without open connections"
     ]
-    assert process.captures == []
+    assert publishing.captures == []
 
 
 # ---- Captured ----

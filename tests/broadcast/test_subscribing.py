@@ -80,7 +80,7 @@ async def leave(events):
 
 def nothing_is_left() -> bool:
     hub = process.hub_of_this_loop()
-    return not hub._subscriptions and not hub._link._waiters
+    return not hub._readers and not hub._link._waiters
 
 
 async def test_a_channel_is_asked_for_again_only_after_the_answer(manual):

@@ -21,7 +21,7 @@ async def test_banner(runserver):
         r"\n\w+ \d\d, \d{4} - \S+\n"
         r"Django version \S+, aiodjango version \S+, using settings 'devsite.settings'\n"
         rf"Starting aiodjango development server at {re.escape(url)}/\n"
-        r"8 coroutine views are lifted onto aiohttp, Django answers everything else\.\n"
+        r"8 coroutine views are served by aiohttp, everything else by Django\.\n"
         r"Quit the server with CONTROL-C\.\n",
         server.output,
     )

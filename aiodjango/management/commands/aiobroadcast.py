@@ -24,8 +24,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not backend_class().is_remote:
             raise CommandError(
-                "The memory back end reaches no other process: set AIO_BROADCAST to the back end "
-                "for Redis or PostgreSQL."
+                "The memory back end does not reach other processes: set AIO_BROADCAST to the "
+                "back end for Redis or PostgreSQL."
             )
         try:
             if options["listen"]:

@@ -19,8 +19,8 @@ class Row(NamedTuple):
 
 class Command(BaseCommand):
     help = (
-        "Lists the coroutine views of ROOT_URLCONF, with the patterns before them that they "
-        "take paths from."
+        "Lists the coroutine views of ROOT_URLCONF, with the earlier patterns whose paths they "
+        "take."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             "--format",
             choices=["table", "json"],
             default="table",
-            help="How the routes are written (default: table).",
+            help="The format of the list (default: table).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py runserver``: Django's own command, with aiohttp behind it."""
+"""``manage.py runserver``: Django's command, with an aiohttp server."""
 
 import os
 import signal
@@ -29,11 +29,11 @@ else:
 
 class Command(DjangoCommand):
     help = (
-        "Starts a development server for the whole project: coroutine views on aiohttp, "
-        "everything else in Django."
+        "Starts a development server for the whole project: aiohttp serves coroutine views, "
+        "Django everything else."
     )
 
-    # What Django's handle() makes of the address.
+    # Set by Django's handle() from the address.
     addr: str
     _raw_ipv6: bool
 
@@ -46,7 +46,7 @@ class Command(DjangoCommand):
             "--noaio",
             action="store_false",
             dest="use_aio",
-            help="Runs Django's own development server: no coroutine view is on aiohttp.",
+            help="Runs Django's own development server, without aiohttp.",
         )
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -71,18 +71,18 @@ class Command(DjangoCommand):
             signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))
         try:
             super().run(**options)
-        except KeyboardInterrupt:  # pragma: no cover - Django catches it but for a moment
+        except KeyboardInterrupt:  # pragma: no cover - Django rarely misses it
             sys.exit(0)
         finally:
-            # The autoreloader leaves in the main thread while another one serves.
+            # The autoreloader exits in the main thread while another one serves.
             if self.server is not None:
                 self.server.stop()
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
-        """Return what the server class serves: a `DevelopmentServer`, with --noaio Django's."""
+        """Return a `DevelopmentServer`, or with --noaio the handler of Django's server."""
         if not self.use_aio:
             return super().get_handler(*args, **options)
-        # Without the staticfiles app there are no such options.
+        # These options exist only with the staticfiles app.
         use_static = options.get("use_static_handler", False) and (
             settings.DEBUG or options["insecure_serving"]
         )
@@ -109,7 +109,7 @@ class Command(DjangoCommand):
             f"Django version {django.get_version()}, aiodjango version {aiodjango.__version__}, "
             f"using settings {settings.SETTINGS_MODULE!r}\n"
             f"Starting aiodjango development server at {self.protocol}://{address}:{server_port}/\n"
-            f"{views} lifted onto aiohttp, Django answers everything else.\n"
+            f"{views} served by aiohttp, everything else by Django.\n"
             f"Quit the server with {quit_command}."
         )
         if os.environ.get("DJANGO_RUNSERVER_HIDE_WARNING") != "true":
@@ -121,15 +121,15 @@ class Command(DjangoCommand):
                     "--worker-class aiodjango.worker.GunicornWorker"
                 )
             )
-        # A reader at the other end of a pipe should see the address now.
+        # So that a program that reads a pipe receives the address now.
         self.stdout.flush()
 
 
 def _limit_exit(code: int) -> None:
-    """Let the other threads of this process hold up its end for a moment only.
+    """Limit the time that other threads may delay the end of the process.
 
-    Executors (asyncio's, asgiref's) join their threads when the interpreter exits: a busy one
-    would delay a reload until it is done.
+    The executors of asyncio and asgiref join their threads when the interpreter exits: a busy
+    thread would delay a reload.
     """
     if threading.active_count() > 1:
         timer = threading.Timer(EXIT_GRACE / 2, _leave, (code,))

@@ -1,23 +1,27 @@
 """The WebSockets and event streams of coroutine views, which end when the server shuts down.
 
-Without it the server would wait for them until its grace time is over, and pages would see an
+Otherwise the server would wait for them until its grace time is over, and pages would see an
 abnormal closure (1006).
 """
 
 import asyncio
 import random
+import socket
 import weakref
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from .broadcast.hub import SPREAD
-from .broadcast.socket import close_websocket
+# The time within which connections end that end for the same reason, in seconds: their pages do
+# not all return at once.
+SPREAD = 1.0
+# How long a WebSocket may take to close before its connection is cut, in seconds.
+CLOSE_TIMEOUT = 10.0
 
 
 class OpenConnections:
-    """What one application has open."""
+    """The open WebSockets and event streams of one application."""
 
     def __init__(self) -> None:
         self._websockets: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
@@ -27,7 +31,7 @@ class OpenConnections:
         self._closing: set[asyncio.Task[None]] = set()
 
     def add(self, response: web.StreamResponse) -> None:
-        """Note a response that a view has begun to send."""
+        """Note a response whose headers have been sent."""
         if isinstance(response, web.WebSocketResponse):
             self._websockets.add(response)
         elif response.content_type == "text/event-stream":
@@ -36,10 +40,7 @@ class OpenConnections:
                 self._streams[response] = task
 
     async def shutdown(self, app: web.Application) -> None:
-        """Close everything within SPREAD seconds, as an on_shutdown handler.
-
-        Pages that come back do not all come at once.
-        """
+        """Close all connections, spread over some time. An on_shutdown handler."""
         for websocket in list(self._websockets):
             if not websocket.closed:
                 self._close_soon(_close(websocket))
@@ -48,9 +49,9 @@ class OpenConnections:
                 self._close_soon(_cancel(task))
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:
-        """Leave no task behind, as an entry of cleanup_ctx."""
+        """End all tasks when the application ends. An entry of its cleanup_ctx."""
         yield
-        # What is not closed yet has ended with its connection.
+        # A connection that is still open now has been closed by the server.
         for task in list(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -67,9 +68,9 @@ OPEN_CONNECTIONS: web.AppKey[OpenConnections] = web.AppKey(
 
 
 def close_open_connections(app: web.Application) -> None:
-    """Have an application close at its shutdown what its views have open, unless it does already.
+    """Let an application close the connections of its views at shutdown.
 
-    For an application that has only the routes of coroutine views.
+    Without effect if it does so already or has been started.
     """
     if OPEN_CONNECTIONS not in app and not app.pre_frozen:
         connections = app[OPEN_CONNECTIONS] = OpenConnections()
@@ -78,12 +79,27 @@ def close_open_connections(app: web.Application) -> None:
 
 
 def note_open(request: web.Request, response: web.StreamResponse) -> None:
-    """Note what a view has begun to send, for the innermost application that closes it."""
+    """Note a response whose headers have been sent, for the innermost such application."""
     for app in reversed(request.match_info.apps):
         connections = app.get(OPEN_CONNECTIONS)
         if connections is not None:
             connections.add(response)
             return
+
+
+async def close_websocket(ws: web.WebSocketResponse, code: int, reason: str) -> None:
+    """Close a WebSocket, or cut its connection if the client does not answer in time."""
+    connection = ws.get_extra_info("socket")
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await ws.close(code=code, message=reason.encode())
+    except TimeoutError:
+        # The client reads nothing, not even the last frame.
+        if connection is not None:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has closed meanwhile
 
 
 async def _close(websocket: web.WebSocketResponse) -> None:
@@ -92,6 +108,6 @@ async def _close(websocket: web.WebSocketResponse) -> None:
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
-    # Last: a view that ends by itself meanwhile, as its subscription does, ends its stream well.
+    # After SPREAD: the stream of a subscription ends by itself, without an error, before.
     await asyncio.sleep(SPREAD * random.uniform(1, 2))
     task.cancel()
