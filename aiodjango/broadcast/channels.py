@@ -1,4 +1,4 @@
-"""Through the channel layer of Django Channels: its consumers and ours hear each other."""
+"""The back end for a channel layer of Django Channels, whose consumers receive events too."""
 
 import asyncio
 import json
@@ -10,9 +10,9 @@ from channels.layers import get_channel_layer
 
 from .backend import Backend, BrokerUnavailable, Message, Receiver
 
-# Seconds after which memberships are renewed: layers forget them, after a day by default.
+# How often group memberships are renewed, in seconds: layers drop them, after a day by default.
 RENEWAL = 600.0
-# What an event without a type of its own is sent as.
+# The type of an event without one, and of a message about lost events.
 TYPE = "aiodjango.event"
 LOST = "aiodjango.lost"
 
@@ -20,12 +20,12 @@ LOST = "aiodjango.lost"
 class ChannelsBackend(Backend):
     """A channel layer of Django Channels. The channels of `subscribe()` are its groups.
 
-    An event that is a dictionary with "type" is sent as it is, as `group_send()` does. Others are
-    for subscribers of ours alone: they have the type "aiodjango.event", which no consumer knows.
+    An event that is a dictionary with "type" is sent unchanged, as by `group_send()`. Others have
+    the type "aiodjango.event", which only `subscribe()` receives.
 
     location: the name in CHANNEL_LAYERS, "" for "default".
 
-    Raises ValueError for a name that CHANNEL_LAYERS does not have.
+    Raises ValueError for a name that is not in CHANNEL_LAYERS.
     """
 
     is_echoing = True
@@ -37,7 +37,7 @@ class ChannelsBackend(Backend):
         except InvalidChannelLayerError as error:
             raise ValueError(str(error)) from error
         if self._layer is None:
-            raise ValueError(f"there is no layer {self.location!r} in CHANNEL_LAYERS")
+            raise ValueError(f"CHANNEL_LAYERS has no layer {self.location!r}")
         self._receiver: Receiver | None = None
         self._channels: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -47,14 +47,14 @@ class ChannelsBackend(Backend):
             self._layer.require_valid_group_name(message.channel)
         except TypeError as error:
             raise ValueError(
-                f"{message.channel!r} cannot be the name of a group of the channel layer: {error}"
+                f"{message.channel!r} is invalid as a group name of the channel layer: {error}"
             ) from error
 
     async def send(self, messages: Sequence[Message]) -> None:
         try:
             for message in messages:
                 await self._layer.group_send(message.channel, _as_group_message(message))
-        except Exception as error:  # whatever the layer's own client raises
+        except Exception as error:  # of any type: it is that of the layer's client
             raise _unavailable(error) from error
 
     async def listen(self, receiver: Receiver) -> None:

@@ -14,7 +14,7 @@ EXTRAS = {"redis": "redis", "psycopg": "postgres", "channels": "channels"}
 
 
 def check_broadcast() -> Iterator[CheckMessage]:
-    """Whether the back end can be used, and reaches whom it should."""
+    """Check that the back end is valid, and that it reaches all processes."""
     try:
         backend = make_backend()
     except ImproperlyConfigured as error:
@@ -23,17 +23,15 @@ def check_broadcast() -> Iterator[CheckMessage]:
     path = configuration()["BACKEND"]
     if path.endswith(".PostgresBackend") and backend.location != DEFAULT_DB_ALIAS:
         yield Advice(
-            f"AIO_BROADCAST uses the database {backend.location!r}: what is published in a "
-            f"transaction on {DEFAULT_DB_ALIAS!r} is not part of that transaction.",
-            hint="Leave LOCATION out if the objects that events are about are in "
-            f"{DEFAULT_DB_ALIAS!r}.",
+            f"AIO_BROADCAST uses the database {backend.location!r}: events that are published in a "
+            f"transaction on {DEFAULT_DB_ALIAS!r} are not part of that transaction.",
+            hint=f"Omit LOCATION if the objects of the events are in {DEFAULT_DB_ALIAS!r}.",
             id="aiodjango.W005",
         )
     if not backend.is_remote and (workers := _number_of_workers()) > 1:
         yield Advice(
-            f"AIO_BROADCAST uses the memory back end, and WEB_CONCURRENCY asks for {workers} "
-            "workers: an event reaches only the pages that are open in the worker where it is "
-            "published.",
+            f"AIO_BROADCAST uses the memory back end, and WEB_CONCURRENCY sets {workers} workers: "
+            "an event reaches only the connections of the worker in which it is published.",
             hint="Set AIO_BROADCAST to the back end for Redis or PostgreSQL.",
             id="aiodjango.W006",
         )

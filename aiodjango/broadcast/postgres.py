@@ -1,4 +1,4 @@
-"""Between processes and hosts, by PostgreSQL's NOTIFY on the site's own database."""
+"""The back end for PostgreSQL: LISTEN and NOTIFY on the site's own database."""
 
 import asyncio
 import hashlib
@@ -13,18 +13,18 @@ from psycopg import AsyncConnection, sql
 from .backend import Backend, BrokerUnavailable, Message, Receiver, check_prefix
 from .wire import pack, unpack
 
-# Bytes that PostgreSQL takes for a notification.
+# The maximum size of a notification in PostgreSQL, in bytes.
 MAX_PAYLOAD = 7999
-# Bytes that are not the event's: the process, its number, the channel's name and spaces.
+# The part of it for the process, the number and separators, in bytes.
 OVERHEAD = 60
-# Bytes of a prefix: names have up to 63, and 33 are a "_" and what stands for the channel.
+# The maximum length of a prefix, in bytes: names have up to 63, 33 of which are "_" and a hash.
 MAX_PREFIX = 30
-# Seconds that PostgreSQL may take to answer …
+# How long PostgreSQL may take to answer, in seconds, …
 TIMEOUT = 5.0
-# … and seconds without a message after which it is asked whether it is there.
+# … and the time without a notification after which the connection is checked, in seconds.
 QUIET = 15.0
-# Seconds without a message to send after which that connection is closed: it would keep a test's
-# database from being dropped, and each process would hold one.
+# The time after which an unused connection for sending is closed, in seconds. An open one would
+# prevent dropping a test's database.
 IDLE = 2.0
 
 LISTEN = "LISTEN {}"
@@ -34,15 +34,14 @@ UNLISTEN = "UNLISTEN {}"
 class PostgresBackend(Backend):
     """PostgreSQL's LISTEN and NOTIFY.
 
-    What synchronous code publishes inside a transaction on that database is part of it: it is
-    delivered at the commit, by PostgreSQL itself.
+    Events that synchronous code publishes inside a transaction on that database are part of it:
+    PostgreSQL itself delivers them at the commit.
 
-    location: the alias in DATABASES of the database, "" for "default". It is connected to directly:
-        a pooler such as PgBouncer does not deliver notifications.
-    prefix: of the names in PostgreSQL, where all of a database share them.
+    location: the alias of the database in DATABASES, "" for "default". It must be a direct
+        connection: a pooler such as PgBouncer does not deliver notifications.
+    prefix: of the channels' names in PostgreSQL, which all programs on a database share.
 
-    Raises ValueError for an alias that is unknown or another kind of database, and for an invalid
-    prefix.
+    Raises ValueError for an alias that is unknown or not PostgreSQL, and for an invalid prefix.
     """
 
     def __init__(self, location: str = "", *, prefix: str = "aiodjango") -> None:
@@ -50,11 +49,11 @@ class PostgresBackend(Backend):
         check_prefix(prefix, MAX_PREFIX)
         self._prefix = prefix
         if self.location not in connections.settings:
-            raise ValueError(f"there is no database {self.location!r} in DATABASES")
+            raise ValueError(f"DATABASES has no database {self.location!r}")
         if connections[self.location].vendor != "postgresql":
             raise ValueError(
-                f"the database {self.location!r} is not PostgreSQL: name the alias of one in "
-                "LOCATION, or choose another back end"
+                f"the database {self.location!r} is not PostgreSQL: set LOCATION to the alias of a "
+                "PostgreSQL database, or choose another back end"
             )
         self._sending: AsyncConnection[Any] | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -67,15 +66,15 @@ class PostgresBackend(Backend):
         size = len(message.data or b"") + len(message.channel.encode()) + OVERHEAD
         if size > MAX_PAYLOAD:
             raise ValueError(
-                f"The event for {message.channel!r} is too large: PostgreSQL takes "
-                f"{MAX_PAYLOAD - OVERHEAD} bytes for the event and the channel, here are "
-                f"{size - OVERHEAD}. Publish a key instead, and let the receiver read the object "
-                "in the database; or use another back end."
+                f"The event for {message.channel!r} is too large: event and channel have "
+                f"{size - OVERHEAD} bytes, and PostgreSQL accepts {MAX_PAYLOAD - OVERHEAD}. "
+                "Publish a key instead, and let the receiver read the object from the database; or "
+                "use another back end."
             )
 
     def send_in_transaction(self, message: Message, aliases: Collection[str]) -> bool:
         if any(alias != self.location for alias in aliases):
-            return False  # it has to wait for the commit of the others too
+            return False  # it must also wait for the commit on other databases
         connection = connections[self.location]
         try:
             with connection.cursor() as cursor:
@@ -83,7 +82,7 @@ class PostgresBackend(Backend):
         except Error:
             if connection.in_atomic_block:
                 raise
-            return False  # the database is away, or will be: no error of a page
+            return False  # the database is unavailable, which is no error of a view
         return True
 
     def _notification(self, message: Message) -> tuple[str, str]:
@@ -91,7 +90,7 @@ class PostgresBackend(Backend):
         return self._name(message.channel), payload
 
     def _name(self, channel: str) -> str:
-        """The name of a channel in PostgreSQL, where 63 bytes are the most."""
+        """Return the name of a channel in PostgreSQL, where the maximum is 63 bytes."""
         return f"{self._prefix}_{hashlib.sha256(channel.encode()).hexdigest()[:32]}"
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -140,7 +139,7 @@ class PostgresBackend(Backend):
                     await self._run_commands(connection, receiver)
                     self._wake.clear()
                     if not self._commands and not await self._readable(connection):
-                        # Nothing came for a while: is it still there?
+                        # Nothing was received for some time: check the connection.
                         async with asyncio.timeout(TIMEOUT):
                             await connection.execute("")
                     self._take_in(connection, receiver)
@@ -160,7 +159,7 @@ class PostgresBackend(Backend):
                     receiver.confirm(channel)
 
     async def _readable(self, connection: AsyncConnection[Any]) -> bool:
-        """Wait for something to read, or for a command. Returns False when neither came."""
+        """Wait for data or a command. Returns False if there were none for QUIET seconds."""
         loop = asyncio.get_running_loop()
         descriptor = connection.fileno()
         loop.add_reader(descriptor, self._wake.set)

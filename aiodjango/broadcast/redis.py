@@ -1,4 +1,4 @@
-"""Between processes and hosts, by Redis pub/sub. Needs redis-py: `pip install aiodjango[redis]`."""
+"""The back end for Redis pub/sub. Requires redis-py: `pip install aiodjango[redis]`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 from .backend import Backend, BrokerUnavailable, Message, Receiver, check_prefix
 from .wire import pack, unpack
 
-# Seconds that Redis may take to answer …
+# How long Redis may take to answer, in seconds, …
 TIMEOUT = 5.0
-# … and seconds without a message after which it is asked whether it is there.
+# … and the time without a message after which the connection is checked, in seconds.
 QUIET = 15.0
 
 FORMS = (
@@ -31,15 +31,15 @@ FORMS = (
 class RedisBackend(Backend):
     """Redis pub/sub.
 
-    location: where Redis is: "redis://host:6379", "rediss://host" (TLS), "unix:///path"; several
-        nodes of a cluster as "redis+cluster://host:6379,host:6379"; a master behind sentinels as
-        "redis+sentinel://host:26379,host:26379/name-of-the-master". These two with TLS:
+    location: the URL of Redis: "redis://host:6379", "rediss://host" (TLS) or "unix:///path"; for
+        nodes of a cluster "redis+cluster://host:6379,host:6379"; for a master with sentinels
+        "redis+sentinel://host:26379,host:26379/name-of-the-master". The last two with TLS:
         "rediss+cluster", "rediss+sentinel".
-    prefix: of the channels in Redis, where all databases share them.
-    options: further arguments of redis-py's client, as password= or ssl_ca_certs=. The entry
-        sentinel_kwargs has those of the clients of sentinels.
+    prefix: of the channels' names in Redis, which all databases share.
+    options: other arguments of redis-py's client, as password= or ssl_ca_certs=. sentinel_kwargs
+        are the arguments of the clients for sentinels.
 
-    Raises ValueError for a location that is no such URL and for an invalid prefix.
+    Raises ValueError for an invalid location or prefix.
     """
 
     def __init__(self, location: str = "", *, prefix: str = "aiodjango:", **options: Any) -> None:
@@ -50,7 +50,7 @@ class RedisBackend(Backend):
             "socket_timeout": TIMEOUT,
             "socket_connect_timeout": TIMEOUT,
             **options,
-            # What may have been sent is not sent again, and a lost connection is told.
+            # No retries: a message could arrive twice, and a lost connection must be noticed.
             "retry": Retry(NoBackoff(), 0),
         }
         self._connect = _connector(location, self._options)
@@ -103,7 +103,7 @@ class RedisBackend(Backend):
                 receiver.confirm(channel)
             elif (received := unpack(channel, message["data"])) is not None:
                 receiver.receive(received)
-                # There may be many at once: others get a turn.
+                # Let other tasks run between many messages.
                 await asyncio.sleep(0)
 
     async def subscribe(self, channels: Sequence[str]) -> None:
@@ -131,8 +131,7 @@ class RedisBackend(Backend):
 class _OneConnection(PubSub):
     """Subscriptions that end with their connection.
 
-    redis-py connects and subscribes again by itself, and what was published meanwhile would be
-    missed in silence.
+    redis-py would reconnect by itself, and messages would be lost without notice.
     """
 
     async def on_connect(self, connection: Any) -> None:
@@ -149,11 +148,11 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
     """Return a function that makes a client for a location. Raises ValueError."""
     scheme, _, rest = location.partition("://")
     if scheme in ("redis", "rediss", "unix"):
-        # An invalid URL or option is found now.
+        # Raises errors of an invalid URL or option now.
         pool = Redis.from_url(location, **options).connection_pool
         pool.connection_class(**pool.connection_kwargs)
         if pool.connection_kwargs.get("decode_responses"):
-            raise ValueError("decode_responses cannot be used")
+            raise ValueError("the option decode_responses is not supported")
 
         async def connect() -> Redis:
             return Redis.from_url(location, **options)
@@ -161,26 +160,26 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
         return connect
     security, _, kind = scheme.partition("+")
     if security not in ("redis", "rediss") or kind not in ("cluster", "sentinel"):
-        raise ValueError(f"{location!r} is no address of Redis: {FORMS}")
+        raise ValueError(f"{location!r} is not the URL of a Redis server: {FORMS}")
     parts = urlsplit(f"//{rest}")
     if parts.query:
-        raise ValueError(f"in {location!r} there can be no options: they belong in OPTIONS")
+        raise ValueError(f"{location!r} contains options, which belong in OPTIONS")
     nodes = [_address(node) for node in parts.netloc.rpartition("@")[2].split(",")]
     name = parts.path.strip("/")
     if kind == "cluster" and name:
-        raise ValueError(f"{location!r} has a path, and a cluster has no databases: {FORMS}")
+        raise ValueError(f"{location!r} has a path, but a cluster has no databases: {FORMS}")
     sentinel_options = {**options.pop("sentinel_kwargs", {})}
     if security == "rediss":
         options = {"ssl": True, **options}
     if kind == "sentinel":
-        # Sentinels have passwords of their own, but are reached in the same way.
+        # Sentinels have passwords of their own, but the same connection options.
         same = {key: options[key] for key in options if key.startswith(("socket_", "ssl", "retry"))}
         sentinel_options = {**same, **sentinel_options}
         _ = Redis(**sentinel_options)
     for key in ("username", "password"):
         if value := getattr(parts, key):
             options = {key: unquote(value), **options}
-    _ = Redis(**options)  # an invalid option is found now
+    _ = Redis(**options)  # raises errors of an invalid option now
     if kind == "cluster":
         return lambda: _node_of_cluster(nodes, options)
     if not name:
@@ -189,7 +188,7 @@ def _connector(location: str, options: dict[str, Any]) -> Callable[[], Awaitable
 
 
 async def _node_of_cluster(nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
-    """Return a client of one node of a cluster: what any of them gets, all deliver."""
+    """Return a client of any node of a cluster: each delivers the messages of all."""
     errors = []
     for host, port in nodes:
         client: Any = Redis(host=host, port=port, **options)
@@ -209,7 +208,7 @@ async def _master(
     options: dict[str, Any],
     sentinel_options: dict[str, Any],
 ) -> Redis:
-    """Return a client of the server that sentinels take for the master now."""
+    """Return a client of the current master, by its sentinels."""
     make_sentinel: Any = Sentinel  # has no annotations
     sentinel = make_sentinel(sentinels, sentinel_kwargs=sentinel_options)
     try:
@@ -223,5 +222,5 @@ async def _master(
 def _address(node: str) -> tuple[str, int]:
     host, _, port = node.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{node!r} is no address of the form host:port")
+        raise ValueError(f"{node!r} is not an address of the form host:port")
     return host.strip("[]"), int(port)  # IPv6 in brackets

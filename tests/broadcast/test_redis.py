@@ -205,7 +205,7 @@ async def test_a_broker_that_accepts_and_never_answers(deaf, settings, aiohttp_c
         ("redis+cluster://", {}, "host:port"),
         ("redis+sentinel://x:1", {}, "does not name the master"),
         ("redis+cluster://x:1?ssl=1", {}, "belong in OPTIONS"),
-        ("redis+other://x:1", {}, "is no address of Redis"),
+        ("redis+other://x:1", {}, "is not the URL of a Redis server"),
         ("redis+cluster://x:1", {"no_such": 1}, "no_such"),
         ("redis://x?decode_responses=true", {}, "decode_responses"),
     ],

@@ -28,7 +28,7 @@ REDIS = "aiodjango.broadcast.redis.RedisBackend"
         ({}, "must be a dictionary such as"),
         ({"BACKEND": REDIS, "HOST": "x"}, "the unknown entry 'HOST'"),
         ({"BACKEND": REDIS, "OPTIONS": ["x"]}, "OPTIONS in AIO_BROADCAST must be a dictionary"),
-        ({"BACKEND": REDIS, "LOCATION": "http://x"}, "is no address of Redis"),
+        ({"BACKEND": REDIS, "LOCATION": "http://x"}, "is not the URL of a Redis server"),
         ({"BACKEND": REDIS, "LOCATION": "redis+cluster://x"}, "of the form host:port"),
         ({"BACKEND": REDIS, "LOCATION": "redis://x", "OPTIONS": {"no_such": 1}}, "no_such"),
         ({"BACKEND": REDIS, "LOCATION": None}, "LOCATION in AIO_BROADCAST must be a string"),
@@ -62,7 +62,7 @@ REDIS = "aiodjango.broadcast.redis.RedisBackend"
         ),
         (
             {"BACKEND": "aiodjango.broadcast.postgres.PostgresBackend", "LOCATION": "other"},
-            "there is no database 'other'",
+            "DATABASES has no database 'other'",
         ),
         ({"BACKEND": "aiodjango.broadcast.channels.ChannelsBackend"}, "CHANNEL_LAYERS"),
     ],

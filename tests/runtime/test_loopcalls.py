@@ -38,10 +38,12 @@ async def test_calls_are_made_in_their_order_by_one_wake_up(monkeypatch):
     calls = LoopCalls()
     made = []
     wake_ups = []
-    monkeypatch.setattr(loop, "call_soon_threadsafe", wake_ups.append)
+    monkeypatch.setattr(
+        loop, "call_soon_threadsafe", lambda call, *, context: wake_ups.append(call)
+    )
     for number in range(3):
         calls.add(made.append, number)
-        calls.wake(loop)
+        assert calls.wake(loop)
     assert len(wake_ups) == 1
     wake_ups[0]()
     assert made == [0, 1, 2]
@@ -54,5 +56,6 @@ def test_a_closed_loop_is_told_nothing():
     loop = asyncio.new_event_loop()
     loop.close()
     calls = LoopCalls()
-    calls.add(loop.stop)
-    calls.wake(loop)
+    for _ in range(2):
+        calls.add(loop.stop)
+        assert not calls.wake(loop)
