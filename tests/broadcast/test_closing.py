@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from aiodjango.broadcast import apublish, subscribe
 from aiodjango.broadcast.backend import Backend
@@ -51,7 +52,7 @@ async def test_a_lost_cancellation(step, settings, monkeypatch):
     monkeypatch.setattr(Heedless, "heedless", step, raising=False)
     monkeypatch.setattr("aiodjango.broadcast.process.FLUSH_TIMEOUT", 0.1)
     hub = hub_of_this_loop()
-    hub.applications += 1  # its messages are sent by this loop
+    hub.applications.add(web.Application())  # its messages are sent by this loop
     subscribing = asyncio.create_task(subscribe("channel").__aenter__())
     await apublish("channel", "event")
     async with asyncio.timeout(DEADLINE):

@@ -146,7 +146,7 @@ async def test_application_has_to_be_new():
 
 
 async def test_application_has_to_be_one():
-    with pytest.raises(TypeError, match=r"needs an aiohttp\.web\.Application, not None"):
+    with pytest.raises(TypeError, match=r"requires an aiohttp\.web\.Application, not None"):
         await AioClient(application=lambda: None).get("/headers/")
 
 
