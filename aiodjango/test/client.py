@@ -171,7 +171,7 @@ class AioClient(AsyncClient):
             server.opened.append(response)
             return response
 
-        return _Opening(self._open(connect, path, secure, headers, query_params))
+        return self._opening(connect, path, secure, headers, query_params)
 
     def ws_connect(
         self,
@@ -199,22 +199,26 @@ class AioClient(AsyncClient):
                 url, headers=fields, **options
             )
 
-        return _Opening(self._open(connect, path, secure, headers, query_params))
+        return self._opening(connect, path, secure, headers, query_params)
 
-    async def _open(
+    def _opening(
         self,
         connect: Callable[[LoopServer, URL, Mapping[str, str]], Awaitable[T]],
         path: Any,
         secure: bool,
         headers: Any,
         query_params: Any,
-    ) -> T:
+    ) -> "_Opening[T]":
         target = _target(path, query_params, self.defaults)
         fields = _headers({}, self.defaults, headers)
         exchange = _exchange(secure, self.defaults)
-        server = await self._start()
-        with self._recording(server, exchange) as own_headers:
-            return await connect(server, server.url(target), {**fields, **own_headers})
+
+        async def open_connection() -> T:
+            server = await self._start()
+            with self._recording(server, exchange) as own_headers:
+                return await connect(server, server.url(target), {**fields, **own_headers})
+
+        return _Opening(open_connection())
 
     @contextmanager
     def _recording(self, server: LoopServer, exchange: Exchange) -> Iterator[dict[str, str]]:

@@ -94,7 +94,7 @@ async def test_secure_whoever_may_name_the_scheme(site, half, monkeypatch, proxi
 
 
 async def test_no_request_is_made_past_the_server(aio_client):
-    with pytest.raises(TypeError, match=r"AioClient has no request\(\): use generic\(\)"):
+    with pytest.raises(TypeError, match=r"AioClient does not support request\(\): use generic\(\)"):
         await aio_client.request(path="/seen/x/")
 
 
