@@ -1,6 +1,7 @@
 """WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
 
 from .fallback import FALLBACK
+from .notes import explain_errors
 from .orm.context import django_context, run_in_django
 from .runner import AioRunner
 from .subapp import (
@@ -14,6 +15,9 @@ from .urlconf.patterns import django_view
 from .views.auth import aget_session, aget_user, aio_login_required, aio_permission_required
 from .views.request import django_request
 from .views.watch import watch_user
+
+# At once: a project that has forgotten "aiodjango" in INSTALLED_APPS may do no more than import it.
+explain_errors()
 
 __version__ = "0.1.0"
 

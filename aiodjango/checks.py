@@ -46,14 +46,13 @@ COVERED_MIDDLEWARES = (
     conf.FRAME_OPTIONS,
     conf.CSRF,
     conf.CSP,
+    conf.MESSAGES,
     conf.LOCALE,
     conf.CORS,
 )
 # Middlewares that coroutine views do not need. Classes derived from them may do more.
 NOT_MISSED = {
     "django.middleware.common.CommonMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "aiodjango.middleware.LiftedViewMiddleware",
     # They serve files, pages of their own, and logins in Django's views.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "allauth.account.middleware.AccountMiddleware",

@@ -18,6 +18,7 @@ LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 SECURITY = "django.middleware.security.SecurityMiddleware"
 FRAME_OPTIONS = "django.middleware.clickjacking.XFrameOptionsMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+MESSAGES = "django.contrib.messages.middleware.MessageMiddleware"
 CSP = "django.middleware.csp.ContentSecurityPolicyMiddleware"
 LOCALE = "django.middleware.locale.LocaleMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
@@ -137,6 +138,10 @@ def _load(name: str, path: object, *, example: str) -> Any:
     if not isinstance(path, str):
         raise ImproperlyConfigured(
             f"{name} must be a dotted path such as {example!r}, not {path!r}."
+        )
+    if ":" in path:
+        raise ImproperlyConfigured(
+            f"{name} {path!r} needs a dot in place of the colon: {path.replace(':', '.')!r}."
         )
     try:
         return import_string(path)

@@ -14,6 +14,7 @@ from .broadcast import process as broadcasts
 from .conf import orm_thread_count, transaction_timeout, watch_interval
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
+from .notes import refuse_other_servers, warn_of_settings
 from .orm.caches import share_caches
 from .orm.forks import prepare_for_forks
 from .routes import RouteTable, ViewResource
@@ -153,6 +154,7 @@ def _add_lifecycle(app: web.Application) -> None:
     """Start and end the services of coroutine views with an application."""
     app.cleanup_ctx.append(broadcasts.running)
     app.cleanup_ctx.append(watch_loop)
+    app.on_startup.append(warn_of_settings)
     app.on_shutdown.append(broadcasts.shutdown)
     close_open_connections(app)
 
@@ -172,6 +174,7 @@ def _set_up_django() -> None:
     for read_setting in (orm_thread_count, transaction_timeout, watch_interval):
         read_setting()  # raises ImproperlyConfigured if it is invalid
     guard_templates()
+    refuse_other_servers()
     prepare_for_forks()
     share_caches()
     connect_signals()

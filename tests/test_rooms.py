@@ -20,22 +20,24 @@ IMPORTS = {
     "gateway": "runtime",
     "orm": "conf runtime",
     "urlconf": "converters",
-    "middleware": "urlconf",
+    "notes": "urlconf",
     "blocking": "runtime urlconf",
     "broadcast": "runtime",
     "fallback": "gateway orm resources mount",
     "files": "gateway resources runtime",
-    "views": ("fallback gateway urlconf orm broadcast converters resources mount conf runtime"),
+    "views": (
+        "fallback gateway urlconf orm broadcast converters resources mount conf runtime notes"
+    ),
     "routes": "views gateway urlconf converters resources runtime",
     "checks": "views urlconf broadcast conf",
     "apps": "checks views",
-    "subapp": "routes views fallback files urlconf orm broadcast blocking conf runtime",
+    "subapp": "routes views fallback files urlconf orm broadcast blocking conf runtime notes",
     "runner": "gateway runtime",
     "worker": "runner",
     "dev": "subapp runner fallback gateway conf",
     "test": "dev subapp runner fallback gateway views orm broadcast conf runtime",
     "management": "aiodjango dev subapp broadcast urlconf",
-    "aiodjango": "subapp runner fallback views urlconf orm",
+    "aiodjango": "subapp runner fallback views urlconf orm notes",
 }
 # As a chain of imports from room to room.
 MAX_FLOORS = 8

@@ -12,7 +12,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
 
-from aiodjango.conf import AUTHENTICATION, CSP, CSRF, SESSION, installed
+from aiodjango.conf import AUTHENTICATION, CSP, CSRF, MESSAGES, SESSION, installed
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway import (
     SchemeConflict,
@@ -123,7 +123,8 @@ class RequestMiddleware:
         if apps.is_installed("django.contrib.auth"):
             kind = installed(AUTHENTICATION) or import_string(AUTHENTICATION)
             self._authentication = kind(no_view)
-        csrf, csp = installed(CSRF), installed(CSP)
+        csrf, csp, messages = installed(CSRF), installed(CSP), installed(MESSAGES)
+        self._messages = messages and messages(no_view)
         self._csrf = csrf and csrf(no_view)
         self._csp = csp and csp(no_view)
 
@@ -140,6 +141,8 @@ class RequestMiddleware:
         self._session.process_request(request)
         if self._authentication:
             self._authentication.process_request(request)
+        if self._messages:
+            self._messages.process_request(request)
         if self._csp:
             self._csp.process_request(request)
         # A secret in the session can be had only once the session is loaded.
@@ -152,8 +155,8 @@ class RequestMiddleware:
             self._csrf.process_request(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Add to the response what they add; save the session by SessionMiddleware's rules."""
-        for middleware in (self._csp, self._csrf, self._session):
+        """Add to the response what they add; save messages and the session."""
+        for middleware in (self._csp, self._messages, self._csrf, self._session):
             if middleware:
                 middleware.process_response(request, response)
 

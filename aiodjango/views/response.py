@@ -6,11 +6,13 @@ from typing import Any
 
 from aiohttp import ClientConnectionResetError, hdrs, web
 from django.conf import settings
+from django.contrib.messages import get_messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 
 from aiodjango.gateway import close_if_last, complete_response, make_head, sending_ended
+from aiodjango.notes import advice
 from aiodjango.orm.context import run_in_django
 from aiodjango.runtime.open_connections import note_open
 from aiodjango.urlconf.patterns import UrlconfPattern
@@ -31,10 +33,8 @@ async def as_response(result: Any, pattern: UrlconfPattern) -> web.StreamRespons
         return result
     if not isinstance(result, HttpResponse):
         raise TypeError(
-            f"The view {pattern.view_name} returned {result!r}, which is neither a response of "
-            "aiohttp's nor an HttpResponse of Django's. To stream, return an "
-            "aiohttp.web.StreamResponse; for a file, an aiohttp.web.FileResponse; at the end of a "
-            "WebSocket, that."
+            f"The view {pattern.view_name} returned {result!r}, which is not a response: "
+            f"{advice(result)}."
         )
     if isinstance(result, SimpleTemplateResponse) and not result.is_rendered:
         result = await run_in_django(result.render)
@@ -132,7 +132,9 @@ async def _apply_middlewares(request: web.Request, response: web.StreamResponse)
 
 def _may_save(request: DjangoRequest) -> bool:
     """Whether the middlewares may have to do I/O."""
-    if request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
+    messages: Any = get_messages(request)
+    are_changed = getattr(messages, "used", False) or getattr(messages, "added_new", False)
+    if are_changed or request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
         return True
     is_due = request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST
     return is_due and not request.session.is_empty()

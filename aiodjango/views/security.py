@@ -18,6 +18,7 @@ from django.utils.http import is_same_domain
 
 from aiodjango.conf import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed
 from aiodjango.gateway import TrustedProxies
+from aiodjango.notes import proxy_hint
 from aiodjango.runtime.exits import without_exit
 
 from .cors import Cors
@@ -37,6 +38,7 @@ MAX_ORIGIN_LENGTH = 300
 # aiohttp reads a Content-Type by the standard library's parser of mails, in a time that grows with
 # the square of the length: 8 kB keep the event loop for seconds.
 MAX_CONTENT_TYPE_LENGTH = 512
+WAYS_TO_ALLOW = "CSRF_TRUSTED_ORIGINS allows an origin, @csrf_exempt on the view all of them."
 
 
 class OriginRefused(PermissionDenied):
@@ -135,10 +137,15 @@ class SecurityRules:
             origin = origins[0]
             own = f"{'https' if self.is_secure(request) else 'http'}://{host}"
             if origin != own and not self._is_trusted(origin):
+                hint = proxy_hint(
+                    origin,
+                    own,
+                    peer=request.remote,
+                    header=request.headers.get(hdrs.X_FORWARDED_PROTO),
+                )
                 raise OriginRefused(
                     f"Origin checking failed - {origin[:MAX_ORIGIN_LENGTH]} does not match any "
-                    "trusted origins. "
-                    "CSRF_TRUSTED_ORIGINS allows an origin, @csrf_exempt on the view all of them."
+                    f"trusted origins. {hint or WAYS_TO_ALLOW}"
                 )
         else:
             site = request.headers.get("Sec-Fetch-Site")

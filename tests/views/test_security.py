@@ -577,7 +577,6 @@ def test_bypassed_middlewares_are_named(checked, settings):
         "django.contrib.auth.middleware.LoginRequiredMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         FRAME_OPTIONS,
-        "aiodjango.middleware.LiftedViewMiddleware",
         f"{__name__}.OwnFrameOptions",
     ]
     settings.MIDDLEWARE = covered

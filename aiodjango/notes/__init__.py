@@ -1,0 +1,14 @@
+"""What the errors of common mistakes say in addition: what happened, and what to write instead."""
+
+from .deployment import proxy_hint, warn_of_settings
+from .errors import explain_errors
+from .results import advice
+from .servers import refuse_other_servers
+
+__all__ = [
+    "advice",
+    "explain_errors",
+    "proxy_hint",
+    "refuse_other_servers",
+    "warn_of_settings",
+]
