@@ -198,6 +198,8 @@ class Server:
             subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         )
         cpu = self.cpu_time() - begun
+        if not report.requests:
+            raise RuntimeError("Nothing was answered in a turn: is the machine too busy?")
         return Turn(report.rate, cpu / report.requests, report.p99)
 
 
