@@ -1,11 +1,12 @@
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
 
-from . import async_views_after, async_views_before, streaming
+from . import async_views_after, async_views_before, sockets, streaming
 from .channels import views as channels
 
 urlpatterns = [
     path("accounts/login/", LoginView.as_view()),
+    path("echo/", sockets.echo),
     path("events/", streaming.events),
     path("users.csv", streaming.export),
     path("papers/<slug:name>/", streaming.paper),

@@ -201,7 +201,7 @@ async def test_a_refusal_is_no_error_of_the_log(app, serve, caplog):
     ],
 )
 async def test_what_aiohttp_decides(app, serve, line, status, runner):
-    """As docs/fallback.rst lists it, with the parser in C."""
+    """As docs/request.rst lists it, with the parser in C."""
     server = await serve(app, make_runner=RUNNERS[runner])
     head = f"{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     received = await server.raw(head.encode())

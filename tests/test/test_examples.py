@@ -47,7 +47,7 @@ def test_pytest_on_postgresql(postgres, tmp_path):  # noqa: F811
     text = f"from library.settings import *\nDATABASES = {{'default': {postgres.database()!r}}}\n"
     text += "DATABASES['default']['CONN_MAX_AGE'] = None\n"
     (tmp_path / "postgres_settings.py").write_text(text)
-    files = [*PLAIN, "tests/test_fixtures.py"]
+    files = [*PLAIN, "tests/test_fixtures.py", "tests/test_application.py"]
     output = run(
         *["-m", "pytest", "-p", "pytest_aiodjango", "-p", "no:cacheprovider"],
         *["--ds=postgres_settings", *files],

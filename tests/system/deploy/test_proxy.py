@@ -24,7 +24,7 @@ DOCUMENTED = "http://unix:/run/example.sock:"
 
 def documented_location():
     """The part of nginx's configuration that the documentation gives."""
-    page = (ROOT / "docs" / "fallback.rst").read_text()
+    page = (ROOT / "docs" / "deployment.rst").read_text()
     (location,) = re.findall(r"^ +location / \{\n[^}]*\}\n", page, re.MULTILINE)
     assert DOCUMENTED in location
     return location

@@ -20,7 +20,7 @@ TITLE = re.compile(r"^(.+)\n-{4,}$", re.M)
 DIRECTIVE = re.compile(r"^\.\. (literalinclude|code-block):: (.+)\n((?:   .*\n|\n)*)", re.M)
 SESSION = re.compile(r"^   \$ (.+)\n((?:   (?!\$ ).*\n)*)", re.M)
 # What a test must not do to the machine that it runs on.
-SKIPPED = ("python -m venv ", ". venv/", "pip install ")
+SKIPPED = ("python3 -m venv ", ". venv/", "pip install ")
 
 
 class File(NamedTuple):

@@ -1,5 +1,6 @@
-"""The examples of the page on the broadcast, in two workers, with Redis between them."""
+"""The examples of docs/howto/shop, in two workers, with Redis between them."""
 
+import json
 import subprocess
 import sys
 
@@ -136,6 +137,60 @@ async def test_the_stream(shop):
         await until(lambda: shop.subscribers("news"))
         shop.python("-m", "django", "aiobroadcast", "news", '"ü"')
         assert await response.content.readline() == 'data: "ü"\r\n'.encode()
+
+
+async def test_progress_of_a_job(shop):
+    code = SETUP + "from shop.models import Job\nprint(Job.objects.create(total=3).pk)"
+    job = int(shop.python("-c", code))
+    async with shop.server.client() as client:
+        async with client.get(f"/jobs/{job}/progress/") as response:
+            assert await read_event(response) == {"done": 0, "total": 3}
+            shop.python("-c", f"{SETUP}from shop.jobs import run_job\nrun_job({job})")
+            for done in 1, 2, 3:
+                assert await read_event(response) == {"done": done, "total": 3}
+        async with client.get("/jobs/0/progress/") as response:
+            assert response.status == 404
+
+
+async def read_event(response):
+    line = await response.content.readuntil(b"\r\n\r\n")
+    return json.loads(line.removeprefix(b"data: "))
+
+
+@pytest.mark.browser
+async def test_progress_bar(shop):
+    code = SETUP + "from shop.models import Job\nprint(Job.objects.create(total=40).pk)"
+    job = int(shop.python("-c", code))
+    async with chromium() as browser:
+        from playwright.async_api import expect
+
+        expect.set_options(timeout=DEADLINE * 1000)
+        page = await browser.new_page()
+        await page.goto(f"http://127.0.0.1:{shop.server.address}/jobs/{job}/")
+        await until(lambda: shop.subscribers(f"job-{job}"))
+        shop.python("-c", f"{SETUP}from shop.jobs import run_job\nrun_job({job})")
+        await expect(page.locator("#bar")).to_have_js_property("value", 40)
+        # The page has closed its stream: nobody listens any more.
+        await until(lambda: not shop.subscribers(f"job-{job}"))
+
+
+async def test_a_command_with_an_event_loop(shop, session):
+    number = order(shop)
+    async with shop.server.client() as client:
+        headers = {"Cookie": f"sessionid={session}"}
+        async with client.ws_connect("/bell/", headers=headers) as ws:
+            await until(lambda: shop.subscribers("user-1"))
+            shop.python("-m", "django", "remind")
+            assert await ws.receive_json(timeout=DEADLINE) == {"order": number}
+
+
+async def test_templates(shop, session):
+    async with shop.server.client() as client:
+        headers = {"Cookie": f"sessionid={session}"}
+        async with client.get("/account/", headers=headers) as response:
+            assert "Signed in as ann" in await response.text()
+        async with client.get("/people/", headers=headers) as response:
+            assert "<li>ann</li>" in await response.text()
 
 
 def test_they_are_as_short_as_promised():

@@ -27,6 +27,16 @@ def ann(db, client):
     return user
 
 
+# ---- WebSockets ----
+
+
+async def test_echo(client):
+    async with client.ws_connect("/echo/") as ws:
+        await ws.send_bytes(b"not a text")
+        await ws.send_str("Hello")
+        assert await ws.receive_str() == "Hello"
+
+
 # ---- Streams and files ----
 
 

@@ -17,13 +17,13 @@ from tests.system.example.hosts import running_redis
 
 TITLES = [
     "1. A plain Django project",
-    "2. aiodjango joins in",
+    "2. Add aiodjango",
     "3. A coroutine view",
     "4. A WebSocket",
-    "5. Who writes?",
+    "5. Users",
     "6. From the admin to the open pages",
     "7. Tests",
-    "8. In production",
+    "8. Production",
     "9. Two workers",
 ]
 

@@ -52,7 +52,7 @@ def test_the_service_gives_gunicorn_time_to_end():
 
 def test_every_variable_is_read_by_something():
     sources = "".join(path.read_text() for path in (ROOT / "example").rglob("*.py"))
-    sources += (ROOT / "docs" / "fallback.rst").read_text()  # FORWARDED_ALLOW_IPS
+    sources += (ROOT / "docs" / "deployment.rst").read_text()  # FORWARDED_ALLOW_IPS
     assert [name for name in variables() if name not in sources] == []
 
 
