@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -116,8 +116,7 @@ class WrkReport:
 class Server:
     """A running server, with all its processes.
 
-    log: what it has written to its standard output and error, where that was kept. begun: when it
-    was started, by the monotonic clock.
+    log: what it has written to its standard output and error, where that was kept.
     """
 
     def __init__(
@@ -125,7 +124,6 @@ class Server:
     ) -> None:
         self.process = process
         self.port = port
-        self.begun = time.monotonic()
         self._log = log
 
     def url(self, path: str) -> str:
@@ -142,7 +140,8 @@ class Server:
         pids = [self.process.pid]
         for pid in pids:  # which grows
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += map(int, children.read_text().split())
+                with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                    pids += map(int, children.read_text().split())
         return pids
 
     def cpu_time(self) -> float:

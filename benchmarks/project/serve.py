@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,20 @@ def on_the_loop() -> web.Application:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # queries on the loop are the point here
     proxies = TrustedProxies("127.0.0.1")
 
+    context = copy_context()  # one for all, as that of a thread: it keeps database connections
+
+    def answer(environ: dict[str, Any], begun: list[Any]) -> bytes:
+        parts = application(environ, lambda *head: begun.append(head))  # type: ignore[arg-type]
+        try:
+            return b"".join(parts)
+        finally:
+            parts.close()  # type: ignore[attr-defined]
+
     async def call(request: web.Request) -> web.Response:
         environ = build_environ(request, "", proxies)
         environ["wsgi.input"] = io.BytesIO(await request.read())
         begun: list[Any] = []
-        parts = application(environ, lambda *head: begun.append(head))  # type: ignore[arg-type]
-        try:
-            body = b"".join(parts)
-        finally:
-            parts.close()  # type: ignore[attr-defined]
+        body = context.run(answer, environ, begun)
         status, headers = begun[0]
         return web.Response(
             status=int(status.partition(" ")[0]), body=body, headers=CIMultiDict(headers)
