@@ -235,6 +235,9 @@ class ViewEntry(IndexEntry):
         self._start = f"{routes.mount}/"
 
     async def resolve(self, request: web.Request) -> Resolved:
+        known = self._routes.literal.get(request.rel_url.raw_path)
+        if known is not None:
+            return ViewMatch(*known), NO_METHODS
         try:
             return self._resolve(request), NO_METHODS
         except BaseException as raised:  # from a converter
@@ -244,8 +247,6 @@ class ViewEntry(IndexEntry):
 
     def _resolve(self, request: web.Request) -> ViewMatch | None:
         raw_path = request.rel_url.raw_path
-        if known := self._routes.literal.get(raw_path):
-            return ViewMatch(*known)
         only = self._only
         # django_path() does not change such a path.
         if only and raw_path.startswith(self._start) and "%" not in raw_path and raw_path.isascii():

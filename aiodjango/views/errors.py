@@ -29,39 +29,36 @@ csrf_logger = logging.getLogger("django.security.csrf")
 async def answer(request: web.Request, raised: BaseException) -> web.StreamResponse:
     """Return the complete response to what a coroutine view raised.
 
-    An HTTPException of aiohttp's is its own response.
+    An aiohttp HTTPException is itself the response.
     """
+    match: ViewMatch = request.match_info  # type: ignore[assignment]
+    started = match.started
     if isinstance(request.content, DecodedBody):
         request.content.release()
-    started = _started(request)
     response: web.StreamResponse
     if isinstance(raised, web.HTTPException) and started is None:
         response = raised
     else:
-        response = await _report(request, raised)
+        response = await _report(request, started, raised)
     if started is None:
         try:
             await complete(request, response)
         except BaseException as another:
             if is_cancellation(another):
                 raise
-            response = await _report(request, another)
+            response = await _report(request, None, another)
             await complete(request, response)
     return response
 
 
-def _started(request: web.Request) -> web.StreamResponse | None:
-    match = request.match_info
-    return match.started if isinstance(match, ViewMatch) else None
-
-
-async def _report(request: web.Request, raised: BaseException) -> web.StreamResponse:
+async def _report(
+    request: web.Request, started: web.StreamResponse | None, raised: BaseException
+) -> web.StreamResponse:
     """Return the response that Django would give for an exception, and log it as Django would.
 
     A response that has begun already is cut off; a WebSocket is closed with code 1011.
     """
     error = raised if isinstance(raised, Exception) else exit_as_error(raised)
-    started = _started(request)
     error = as_unreadable(request, started, error) or error
     if started is not None or request.writer.output_size > 0:
         return await _cut_off(request, started, error)

@@ -11,7 +11,6 @@ from aiodjango.gateway import (
     BodyWatch,
     bound_decoded,
     discard_rest,
-    has_dates,
     ignore_unreadable_dates,
 )
 from aiodjango.orm.context import begin_work
@@ -49,8 +48,6 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
                 await security.cors.ask(request)
             if site.needs_state or match.language is not None:
                 before = site.enter(request, match.language)
-            if has_dates(request):
-                ignore_unreadable_dates(request)
             if needs_login or not security.passes(request):
                 match.needs_examination = True
                 response = await call_if_allowed(request)
@@ -89,6 +86,7 @@ def _with_examination(call: Handler, view: Callable[..., object], site: Site) ->
     needs_login = site.login_rule.applies_to(view)
 
     async def call_if_allowed(request: web.Request) -> web.StreamResponse:
+        ignore_unreadable_dates(request)
         answered = site.security.examine(request, is_exempt=is_exempt)
         if answered is not None:
             return to_aiohttp(answered)

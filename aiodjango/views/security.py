@@ -64,7 +64,7 @@ class SecurityRules:
         self._proxies: TrustedProxies | None = None
 
     def passes(self, request: web.Request) -> bool:
-        """Whether a request plainly needs no closer look, at what it may do or where it ends."""
+        """Whether a request needs no examination: it is safe, and has only a head to be read."""
         headers = request.headers
         return (
             # The request's own host is that of an absolute-form target, where there is one.
@@ -75,6 +75,10 @@ class SecurityRules:
             and hdrs.TRANSFER_ENCODING not in headers
             and hdrs.CONTENT_TYPE not in headers
             and hdrs.CONTENT_LENGTH not in headers
+            # Conditions with dates, which aiohttp may fail to read.
+            and hdrs.IF_MODIFIED_SINCE not in headers
+            and hdrs.IF_UNMODIFIED_SINCE not in headers
+            and hdrs.IF_RANGE not in headers
             and (self._security is None or not self._may_redirect(request))
         )
 
