@@ -1,6 +1,7 @@
 """The rooms of the package, and who may import whom: CONTRIBUTING.md shows them."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -96,6 +97,32 @@ def test_every_room_is_known():
 @pytest.mark.parametrize("name", IMPORTS)
 def test_a_room_imports_what_the_table_says(name):
     assert imports_of_rooms()[name] == set(IMPORTS[name].split())
+
+
+def contributing():
+    return PACKAGE.parent.joinpath("CONTRIBUTING.md").read_text()
+
+
+def rows_of_the_map():
+    for line in contributing().splitlines():
+        if line.startswith("| `"):
+            names = line.split("|")[1].split(",")
+            yield [name.strip(" `/").removesuffix(".py") for name in names]
+
+
+def test_the_map_shows_every_room_above_those_that_it_imports():
+    places = {name: place for place, row in enumerate(rows_of_the_map()) for name in row}
+    assert places.keys() | {"aiodjango"} == IMPORTS.keys()
+    for name, place in places.items():
+        for other in imports_of_rooms()[name] - {"aiodjango"}:
+            assert place <= places[other], (name, other)
+
+
+def test_what_the_map_names_exists():
+    named = re.findall(r"`([a-z_/]+(?:\.py|/))`", contributing().partition("## The map")[2])
+    assert named
+    for name in named:
+        assert (PACKAGE / name).exists() or (PACKAGE.parent / name).exists(), name
 
 
 def test_imports_go_down():
