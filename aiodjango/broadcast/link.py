@@ -8,8 +8,7 @@ from collections.abc import Callable, Container
 from itertools import islice
 
 from .backend import Backend, BrokerUnavailable, Message
-from .outbox import RETRY
-from .tasks import end_tasks
+from .outbox import RETRY, end_tasks
 
 logger = logging.getLogger("aiodjango.broadcast")
 
@@ -99,7 +98,7 @@ class Link:
     async def _run(self) -> None:
         create_task = asyncio.get_running_loop().create_task
         while True:
-            # Not a TaskGroup: it cancels its tasks only once, and waits for one that goes on.
+            # Not a TaskGroup, which cancels its tasks only once: see end_tasks().
             both = self._both = [create_task(self._listen()), create_task(self._adjust())]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             await end_tasks(*both)
@@ -115,8 +114,8 @@ class Link:
         if not self._is_away:
             self._is_away = True
             logger.warning(
-                "The broker is unavailable: %s. Until it returns, events reach the subscribers of "
-                "the process in which they are published.",
+                "The broker is unavailable: %s. Until it is available again, events reach only the "
+                "subscribers in the process that publishes them.",
                 error,
                 exc_info=None if isinstance(error, BrokerUnavailable) else error,
             )

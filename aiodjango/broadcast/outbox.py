@@ -5,9 +5,9 @@ import logging
 import random
 from collections import deque
 from itertools import islice
+from typing import Any
 
 from .backend import Backend, BrokerUnavailable, Message
-from .tasks import end_tasks
 
 logger = logging.getLogger("aiodjango.broadcast")
 
@@ -20,6 +20,8 @@ BATCH = 100
 LOST_LIMIT = 100_000
 # The longest time until the next attempt while the broker is unavailable, in seconds.
 RETRY = 1.0
+# The time after which tasks that continue are cancelled again, in seconds.
+CANCEL_INTERVAL = 1.0
 
 
 class Outbox:
@@ -130,3 +132,15 @@ class Outbox:
                 "will not learn that they missed events.",
                 LOST_LIMIT,
             )
+
+
+async def end_tasks(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks that run the client of a broker, and wait until they have ended.
+
+    One cancel() may be lost: until Python 3.12 `asyncio.wait_for()`, which these clients use,
+    returns a result that arrives at the same moment instead.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCEL_INTERVAL)

@@ -132,7 +132,9 @@ class PostgresBackend(Backend):
             async with asyncio.timeout(TIMEOUT):
                 connection = await self._connect()
             async with connection:
-                connection.add_notify_handler(lambda notify: self._receive(receiver, notify))
+                connection.add_notify_handler(
+                    lambda notify: self._deliver(receiver, notify.payload.encode())
+                )
                 self._commands.clear()
                 receiver.confirm("")
                 while True:
@@ -176,9 +178,6 @@ class PostgresBackend(Backend):
         connection.pgconn.consume_input()
         while (notify := connection.pgconn.notifies()) is not None:
             self._deliver(receiver, notify.extra)
-
-    def _receive(self, receiver: Receiver, notify: psycopg.Notify) -> None:
-        self._deliver(receiver, notify.payload.encode())
 
     def _deliver(self, receiver: Receiver, payload: bytes) -> None:
         channel, _, rest = payload.partition(b"\n")
