@@ -25,7 +25,7 @@ def factory():
 
 def test_an_application_is_built_when_the_setting_is_absent(settings):
     settings.ROOT_URLCONF = "tests.dev.project.devsite.nothing"
-    with pytest.raises(ModuleNotFoundError, match=r"tests\.runserver\.project\.devsite\.nothing"):
+    with pytest.raises(ModuleNotFoundError, match=r"tests\.dev\.project\.devsite\.nothing"):
         get_internal_aio_application()
     settings.ROOT_URLCONF = type("urls", (), {"urlpatterns": []})
     app = get_internal_aio_application()
@@ -109,7 +109,7 @@ async def test_the_whole_application_is_served(runserver):
     server = await runserver("--noreload", "127.0.0.1:0", DEVSITE_AIO_APPLICATION="devsite.aio.app")
     url = await server.started()
     await server.wait_for("", patience=0)
-    assert "8 coroutine views are lifted" in server.output
+    assert "8 coroutine views are served" in server.output
     assert await get(f"{url}/") == "the host's own"
     assert await get(f"{url}/site/lifted/") == "lifted, first edition"
     assert await get(f"{url}/site/sync/") == "sync, first edition"
