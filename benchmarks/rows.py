@@ -105,11 +105,11 @@ class Row:
 
 
 def in_django(path: str) -> dict[str, str]:
-    return dict.fromkeys(("aiodjango", "loop", "wsgi", "asgi"), path)
+    return dict.fromkeys(("aiodjango", "wsgi", "asgi"), path)
 
 
 def everywhere(path: str) -> dict[str, str]:
-    return {**in_django(path), "aiohttp": path}
+    return {**in_django(path), "loop": path, "aiohttp": path}
 
 
 # Ours is lifted; other servers run Django's own kind of coroutine view.
@@ -143,11 +143,13 @@ ROWS = {
         "plain GET, two workers",
         BY_WRK,
         by_wrk,
-        dict.fromkeys(("aiodjango", "wsgi", "asgi"), "/"),
+        in_django("/"),
         pinned=False,
         workers=2,
     ),
-    "page": Row("template page of 10 kB", BY_WRK, by_wrk, in_django("/page/")),
+    "page": Row(
+        "template page of 10 kB", BY_WRK, by_wrk, {**in_django("/page/"), "loop": "/page/"}
+    ),
     "post": Row(
         "JSON POST",
         BY_WRK,
@@ -233,7 +235,7 @@ ROWS = {
         "a worker after its first request",
         (MEMORY, START),
         worker,
-        dict.fromkeys(("aiodjango", "wsgi", "asgi"), "/"),
+        in_django("/"),
         fresh=3,
         workers=1,
         goals=(Limit(80, MEMORY),),

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,13 @@ def aiodjango() -> web.Application:
 def on_the_loop() -> web.Application:
     """Django called on the event loop, without a thread: the limit for any server on aiohttp.
 
-    It serves one request at a time, so it is no server to use.
+    It serves one request at a time, so it is no server to use, and each request opens database
+    connections of its own.
     """
     from aiodjango.gateway.environ import TrustedProxies, build_environ
 
     application = entry.wsgi()
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # queries on the loop are the point here
     proxies = TrustedProxies("127.0.0.1")
-
-    context = copy_context()  # one for all, as that of a thread: it keeps database connections
 
     def answer(environ: dict[str, Any], begun: list[Any]) -> bytes:
         parts = application(environ, lambda *head: begun.append(head))  # type: ignore[arg-type]
@@ -52,7 +49,7 @@ def on_the_loop() -> web.Application:
         environ = build_environ(request, "", proxies)
         environ["wsgi.input"] = io.BytesIO(await request.read())
         begun: list[Any] = []
-        body = context.run(answer, environ, begun)
+        body = answer(environ, begun)
         status, headers = begun[0]
         return web.Response(
             status=int(status.partition(" ")[0]), body=body, headers=CIMultiDict(headers)
