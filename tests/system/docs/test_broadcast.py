@@ -174,6 +174,11 @@ async def test_progress_bar(shop):
         await until(lambda: not shop.subscribers(f"job-{job}"))
 
 
+def test_an_ordinary_process_has_no_thread_of_ours(shop):
+    code = SETUP + "import threading\nfrom shop.models import Job\nJob.objects.count()\n"
+    assert shop.python("-c", code + "print(threading.active_count())").strip() == "1"
+
+
 async def test_a_command_with_an_event_loop(shop, session):
     number = order(shop)
     async with shop.server.client() as client:
