@@ -1,6 +1,6 @@
 """The pytest fixtures of aiodjango.
 
-Every run of pytest loads this, in any project: nothing is imported before it's used.
+pytest loads this module in all projects, so aiodjango and Django are imported only in fixtures.
 """
 
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ if find_spec("pytest_django"):
 
     @pytest.fixture
     def _aiodjango_database(transactional_db: None) -> None:
-        """Another thread sees what is committed, no more."""
+        """A database whose rows are committed, because another thread reads them."""
 
 else:
 
     @pytest.fixture
     def _aiodjango_database() -> None:
-        """Nobody makes a database."""
+        """No database, without pytest-django."""
 
 
 @pytest.fixture
 def aio_client(request: pytest.FixtureRequest) -> "Iterator[AioClient]":
-    """A client for coroutine views and Django's own alike: see `aiodjango.test.AioClient`.
+    """A client for coroutine views and Django's views: see `aiodjango.test.AioClient`.
 
-    For async tests and sync ones. With `db` or `transactional_db`, the views use the test's own
-    connection, and so does the async ORM in the test.
+    For async and sync tests. With `db` or `transactional_db`, the views use the test's own
+    connection, as does the async ORM in the test.
     """
     from aiodjango.test import AioClient
     from aiodjango.test.connections import shared_connections
 
     for name in ("transactional_db", "db"):
         if name in request.fixturenames:
-            request.getfixturevalue(name)  # so that it ends after the client
+            request.getfixturevalue(name)  # first, so that it ends after the client
     with shared_connections():
         client = AioClient()
         yield client
@@ -69,7 +69,7 @@ def aio_live_server(_aiodjango_database: None) -> "Iterator[AioLiveServer]":
     base = AioStaticLiveServerTestCase if has_finders else AioLiveServerTestCase
 
     class Server(base):  # type: ignore[misc, valid-type]
-        """No test: what starts and ends a server."""
+        """Not a test: it starts and ends a server."""
 
     with modify_settings(ALLOWED_HOSTS={"append": Server.allowed_host}):
         try:
@@ -80,7 +80,7 @@ def aio_live_server(_aiodjango_database: None) -> "Iterator[AioLiveServer]":
 
 
 class AioLiveServer:
-    """A server that runs, at `url` and, for WebSockets, `ws_url`. Adding a path gives its URL."""
+    """A running server at `url` and, for WebSockets, `ws_url`. Adding a path returns its URL."""
 
     def __init__(self, case: "type[AioLiveServerTestCase]") -> None:
         self.url: str = case.live_server_url

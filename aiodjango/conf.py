@@ -1,6 +1,6 @@
 """The settings that aiodjango reads, and the middlewares that are installed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from math import inf
@@ -22,6 +22,8 @@ MESSAGES = "django.contrib.messages.middleware.MessageMiddleware"
 CSP = "django.middleware.csp.ContentSecurityPolicyMiddleware"
 LOCALE = "django.middleware.locale.LocaleMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
+
+_DEFAULT_BROADCAST = {"BACKEND": "aiodjango.broadcast.memory.MemoryBackend"}
 
 
 def orm_thread_count() -> int:
@@ -65,6 +67,29 @@ def _seconds(name: str, value: Any, meaning: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         raise ImproperlyConfigured(
             f"{name} must be a number of seconds greater than 0, not {value!r}: {meaning}."
+        )
+    return value
+
+
+def broadcast_setting() -> Mapping[str, Any]:
+    """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured if it is invalid."""
+    value = getattr(settings, "AIO_BROADCAST", _DEFAULT_BROADCAST)
+    if not isinstance(value, Mapping) or not isinstance(value.get("BACKEND"), str):
+        raise ImproperlyConfigured(
+            "AIO_BROADCAST must be a dictionary such as "
+            "{'BACKEND': 'aiodjango.broadcast.redis.RedisBackend', 'LOCATION': "
+            f"'redis://127.0.0.1'}}, not {value!r}."
+        )
+    for entry in value:
+        if entry not in ("BACKEND", "LOCATION", "OPTIONS"):
+            raise ImproperlyConfigured(
+                f"AIO_BROADCAST has the unknown entry {entry!r}: its entries are BACKEND, "
+                "LOCATION and OPTIONS. Options of the back end belong in OPTIONS."
+            )
+    if not isinstance(value.get("LOCATION", ""), str):
+        raise ImproperlyConfigured(
+            f"LOCATION in AIO_BROADCAST must be a string, not {value['LOCATION']!r}. Omit it "
+            "where the back end needs none."
         )
     return value
 

@@ -90,7 +90,7 @@ class AioRunner(web.AppRunner):
             if message.compression is not None and payload is not EMPTY_PAYLOAD:
                 payload = DecodedBody(payload, message.compression)
             if self._is_ending and not has_more_requests(protocol):
-                # The response says "Connection: close", or the client would go on using it.
+                # So that the response has "Connection: close": the client would reuse it otherwise.
                 message = message._replace(should_close=True)
             return make_request(message, payload, protocol, *others)
 

@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand
 import aiodjango
 import aiodjango.test
 import pytest_aiodjango
-from aiodjango.broadcast.backend import configuration
 from aiodjango.checks import BYPASSED
 from aiodjango.conf import (
+    broadcast_setting,
     load_aio_application,
     load_aio_application_factory,
     orm_thread_count,
@@ -166,7 +166,7 @@ def test_every_setting_is_documented_with_its_default(settings):
     defaults = {
         "AIO_APPLICATION": load_aio_application(),
         "AIO_APPLICATION_FACTORY": load_aio_application_factory(),
-        "AIO_BROADCAST": configuration()["BACKEND"],
+        "AIO_BROADCAST": broadcast_setting()["BACKEND"],
         "AIO_ORM_THREADS": orm_thread_count(),
         "AIO_TRANSACTION_TIMEOUT": transaction_timeout(),
         "AIO_WATCH_INTERVAL": watch_interval(),

@@ -23,7 +23,7 @@ IMPORTS = {
     "urlconf": "converters",
     "notes": "urlconf",
     "blocking": "runtime urlconf",
-    "broadcast": "runtime",
+    "broadcast": "conf runtime",
     "fallback": "gateway orm resources mount",
     "files": "gateway resources runtime",
     "views": (

@@ -2,13 +2,12 @@
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-DEFAULT = {"BACKEND": "aiodjango.broadcast.memory.MemoryBackend"}
+from aiodjango.conf import broadcast_setting
 
 
 class Message(NamedTuple):
@@ -98,32 +97,9 @@ class Backend:
         """Close all connections."""
 
 
-def configuration() -> Mapping[str, Any]:
-    """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured if it is invalid."""
-    value = getattr(settings, "AIO_BROADCAST", DEFAULT)
-    if not isinstance(value, Mapping) or not isinstance(value.get("BACKEND"), str):
-        raise ImproperlyConfigured(
-            "AIO_BROADCAST must be a dictionary such as "
-            "{'BACKEND': 'aiodjango.broadcast.redis.RedisBackend', 'LOCATION': "
-            f"'redis://127.0.0.1'}}, not {value!r}."
-        )
-    for entry in value:
-        if entry not in ("BACKEND", "LOCATION", "OPTIONS"):
-            raise ImproperlyConfigured(
-                f"AIO_BROADCAST has the unknown entry {entry!r}: its entries are BACKEND, "
-                "LOCATION and OPTIONS. Options of the back end belong in OPTIONS."
-            )
-    if not isinstance(value.get("LOCATION", ""), str):
-        raise ImproperlyConfigured(
-            f"LOCATION in AIO_BROADCAST must be a string, not {value['LOCATION']!r}. Omit it "
-            "where the back end needs none."
-        )
-    return value
-
-
 def backend_class() -> type[Backend]:
     """Return the class that AIO_BROADCAST names. Raises ImproperlyConfigured if it is invalid."""
-    path = configuration()["BACKEND"]
+    path = broadcast_setting()["BACKEND"]
     try:
         found = import_string(path)
     except (ImportError, TypeError, ValueError) as error:  # a relative path is one of the last two
@@ -140,7 +116,7 @@ def backend_class() -> type[Backend]:
 
 def make_backend() -> Backend:
     """Return a new back end by AIO_BROADCAST. Raises ImproperlyConfigured if that is invalid."""
-    value = configuration()
+    value = broadcast_setting()
     options = value.get("OPTIONS", {})
     if not isinstance(options, Mapping):
         raise ImproperlyConfigured(

@@ -8,7 +8,9 @@ from django.core.checks import Warning as Advice
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
-from .backend import configuration, make_backend
+from aiodjango.conf import broadcast_setting
+
+from .backend import make_backend
 
 EXTRAS = {"redis": "redis", "psycopg": "postgres", "channels": "channels"}
 
@@ -20,7 +22,7 @@ def check_broadcast() -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(str(error), hint=_hint(error), id="aiodjango.E006")
         return
-    path = configuration()["BACKEND"]
+    path = broadcast_setting()["BACKEND"]
     if path.endswith(".PostgresBackend") and backend.location != DEFAULT_DB_ALIAS:
         yield Advice(
             f"AIO_BROADCAST uses the database {backend.location!r}: events that are published in a "
