@@ -93,6 +93,7 @@ class Workers:
         self._stopping = False
         self.abandoned = 0
 
+        self.has_gil = self._use.has_gil
         self._started = 0  # for the threads' names
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_short = False
@@ -214,7 +215,7 @@ class Workers:
         GIL: one switch for each report instead of one for several.
         """
         self._reports.add(callback, *args)
-        if not (self._jobs and self._timer_is_short and self._use.has_gil):
+        if not (self._jobs and self._timer_is_short and self.has_gil):
             self._reports.wake(self.loop)
 
     def step_aside(self, job: Job) -> None:

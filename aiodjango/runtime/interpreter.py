@@ -16,8 +16,11 @@ import time
 
 # The part of the figures of one measurement that is kept in those of the next.
 DECAY = 0.7
-# The interpreter is busy when this part of the time (0 to 1) is used.
-BUSY = 0.9
+# The part of the time (0 to 1) from which the GIL counts as always taken, …
+BUSY_GIL = 0.9
+# … and the part of the capacity from which cores do. It is lower, as other processes use them too,
+# and because locks inside a free-threaded interpreter cost most when threads wait for a core.
+BUSY_CORES = 0.6
 # The computing time (seconds) from which a job is a long one.
 LONG_COMPUTATION = 0.001
 # The switch interval (seconds) while threads compute for long.
@@ -105,14 +108,15 @@ class InterpreterUse:
         self._jobs = self._jobs * DECAY + jobs
 
     def _conclude(self) -> None:
-        is_busy = self._used + self._used_by_loop > self._elapsed * BUSY * self._cores
+        used_by_loop = self._used_by_loop / self._elapsed
         if not self.has_gil:
-            self.is_full = is_busy
-            self.capacity = max(1, round(self._cores - self._used_by_loop / self._elapsed))
+            self.capacity = max(1, round(self._cores - used_by_loop))
+            self.is_full = self._used > self._elapsed * BUSY_CORES * self.capacity
             return
         # Of jobs that were begun before, at least one goes on.
         self.computes_long = self._used > LONG_COMPUTATION * max(self._jobs, 1.0)
-        self.is_full = is_busy and self.computes_long and not self._run_without_gil()
+        is_taken = self._used / self._elapsed + used_by_loop > BUSY_GIL
+        self.is_full = is_taken and self.computes_long and not self._run_without_gil()
         if self.computes_long:
             _switch_interval.shorten(self)
         else:

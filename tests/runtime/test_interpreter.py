@@ -4,6 +4,7 @@ import hashlib
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.support.waiting import DEADLINE
 has_clocks = pytest.mark.skipif(
     not hasattr(time, "pthread_getcpuclockid"), reason="no clocks of threads here"
 )
+# Time passes only while this process computes: as if nothing else used the cores.
+ALONE = SimpleNamespace(**{**vars(time), "monotonic": time.process_time})
 with_gil = pytest.mark.skipif(not has_gil(), reason="one thread does not use all cores")
 
 
@@ -90,7 +93,8 @@ def few(iterator, number=50):
 
 @with_gil
 @has_clocks
-def test_a_thread_that_computes(used_by):
+def test_a_thread_that_computes(used_by, monkeypatch):
+    monkeypatch.setattr(interpreter, "time", ALONE)
     use = used_by(compute_on)
     assert any(each.computes_long and each.is_full for each in measurements(use))
 
@@ -117,7 +121,8 @@ def test_many_jobs_are_short_ones(used_by):
 
 @with_gil
 @has_clocks
-def test_it_begins_anew(used_by):
+def test_it_begins_anew(used_by, monkeypatch):
+    monkeypatch.setattr(interpreter, "time", ALONE)
     use = used_by(compute_on)
     assert any(each.is_full for each in measurements(use))
     use.reset()
@@ -170,14 +175,16 @@ def without_gil(monkeypatch):
 
 
 @has_clocks
-def test_the_capacity_is_what_the_event_loop_leaves_of_the_cores(without_gil):
+def test_the_capacity_is_what_the_event_loop_leaves_of_the_cores(without_gil, monkeypatch):
     without_gil(2)
     use = InterpreterUse()
     thread = Measured(use, wait)
     try:
         assert use.capacity == 2
         # This thread computes, as the loop's does at times, and then it does not.
+        monkeypatch.setattr(interpreter, "time", ALONE)
         assert any(compute() or each.capacity == 1 for each in measurements(use))
+        monkeypatch.setattr(interpreter, "time", time)
         assert any(each.capacity == 2 for each in measurements(use))
         assert not use.is_full
     finally:
@@ -185,7 +192,8 @@ def test_the_capacity_is_what_the_event_loop_leaves_of_the_cores(without_gil):
 
 
 @has_clocks
-def test_short_jobs_fill_cores_too(without_gil):
+def test_short_jobs_fill_cores_too(without_gil, monkeypatch):
+    monkeypatch.setattr(interpreter, "time", ALONE)
     without_gil(1)
     use = InterpreterUse()
     thread = Measured(use, compute_on)
