@@ -9,20 +9,19 @@ it is. Any other keeps its attributes, and so its connections, for each thread s
 import asyncio
 import atexit
 import functools
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from asgiref.sync import SyncToAsync
 from django.core.cache import caches, close_caches
 from django.core.cache.backends.base import BaseCache
 from django.core.signals import request_finished
 from django.utils.module_loading import import_string
 
 from .connections import has_unread
+from .private import works_for_event_loop
 
 _DJANGO = "django.core.cache.backends"
 _REDIS = f"{_DJANGO}.redis.RedisCache"
@@ -136,10 +135,7 @@ def _is_plain_thread() -> bool:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         return False
-    return (
-        getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None) != os.getpid()
-        and SyncToAsync.thread_sensitive_context.get(None) is None
-    )
+    return not works_for_event_loop()
 
 
 def _shared_cache(alias: str) -> BaseCache | None:

@@ -7,8 +7,6 @@ the session of the parent.
 
 import functools
 import os
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +16,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .caches import leave_shared_caches
+from .private import pools_of_django
 
 # What can't be made harmless is kept, because some drivers close a connection that is collected.
 _kept: list[Any] = []
@@ -38,7 +37,7 @@ def _leave_connections() -> None:
         if not _is_in_memory(connection):
             _leave(connection)
             del connections[connection.alias]
-    for pools in _pools():
+    for pools in pools_of_django():
         _kept.extend(pools.values())
         pools.clear()
     _kept.extend(leave_shared_caches())
@@ -68,14 +67,3 @@ def _leave(connection: BaseDatabaseWrapper) -> None:
     finally:
         os.close(null)
     driver.close()
-
-
-def _pools() -> Iterator[dict[Any, Any]]:
-    """The pools of Django's back ends by the aliases of databases. There is no public way to them.
-
-    `close_pool()` of a connection would wait for the threads of the pool, which are not here.
-    """
-    for vendor in ("postgresql", "oracle"):
-        module = sys.modules.get(f"django.db.backends.{vendor}.base")
-        if module is not None:
-            yield module.DatabaseWrapper._connection_pools

@@ -1,32 +1,30 @@
-"""An ORM thread: resident, with connections of its own, shared by pieces of work.
+"""An ORM thread: resident, with connections of its own, used by several pieces of work.
 
-A piece of work is what belongs together: a request, a block of `django_context()`, the calls that
-a WebSocket makes between two pauses. Its calls run in one thread, in their order. Since most work
-waits for something else most of the time, a thread serves several pieces at once, as long as they
-leave the session of the database as it is. One that has a transaction open, or has changed the
-session, is the holder of the thread: it has the thread and its connections for itself.
+Most work waits for something else most of the time, so a thread serves several pieces of work at
+once, as long as they leave the session of the database as it is. `aiodjango.orm.work` describes
+how work keeps a thread.
 """
 
-import asyncio
 import contextvars
 import logging
 import queue
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import Error as DatabaseError
 from django.db.transaction import TransactionManagementError
 
 from aiodjango.runtime.exits import exit_as_error
-from aiodjango.runtime.loopcalls import LoopCalls
 
 from .caches import close_thread_caches, has_thread_caches
 from .connections import Connections
 from .work import PAUSE, Work
+
+if TYPE_CHECKING:
+    from .pool import OrmPool
 
 logger = logging.getLogger("aiodjango.database")
 
@@ -39,85 +37,32 @@ BUSY_LIMIT = 1.0
 DRAIN_LIMIT = 5.0
 
 
-class Call:
-    """A function to be called in a thread, and the future that waits for it."""
-
-    __slots__ = ("begins_idle", "checks", "function", "future", "reports", "work")
-
-    def __init__(
-        self,
-        work: Work,
-        function: Callable[[], Any],
-        future: asyncio.Future[Any],
-        reports: LoopCalls,
-    ) -> None:
-        self.work = work
-        self.function = function
-        self.future = future
-        self.reports = reports
-        self.begins_idle = False  # the first in a thread that nothing else uses
-        self.checks = False  # the first of a piece of work, or the first after a moment's pause
-
-    def report(self, result: Any, error: BaseException | None) -> None:
-        """Resolve the future, on its event loop; in any thread."""
-        self.reports.add(self._resolve, result, error)
-        self.reports.wake(self.future.get_loop())
-
-    def _resolve(self, result: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return  # cancelled
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
-class Shared:
-    """What all ORM threads of a process have in common."""
-
-    def __init__(self) -> None:
-        # Held for moments only. One that can be taken again: the garbage collector may close a
-        # coroutine at any moment, and that may end its work.
-        self.lock = threading.RLock()
-        # The one that gets no new work until it is idle; never two at a time.
-        self.draining: OrmThread | None = None
-
-
 class OrmThread:
-    """A thread with its connections, its queue and the work that counts on them.
+    """A thread with its connections, its queue and the work that keeps it.
 
-    move: gives a call to another thread without a holder; returns whether there is one.
-    holder_timeout: how long a holder whose end is not in sight may make no call, in seconds.
+    owner_timeout: how long an owner whose end nothing tells may make no call, in seconds.
     """
 
-    def __init__(
-        self,
-        shared: Shared,
-        name: str,
-        move: "Callable[[Call, OrmThread], bool]",
-        holder_timeout: float,
-    ) -> None:
-        self._shared = shared
+    def __init__(self, pool: "OrmPool", name: str, owner_timeout: float) -> None:
+        self._pool = pool
         self.name = name
-        self._move = move
-        self._holder_timeout = holder_timeout
-        # Of calls; of work that has ended as holder; at last None.
-        self.queue: queue.SimpleQueue[Call | Work | None] = queue.SimpleQueue()
-        # Guarded by the shared lock:
+        self._owner_timeout = owner_timeout
+        # Of work with a call, of an owner that has ended, at last None.
+        self.queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        # Guarded by the lock of the pool:
         self.works: set[Work] = set()
-        self.outstanding = 0  # calls
+        self.active = 0  # pieces of work in the queue, or with a call being made
         self.is_started = False
         self.is_gone = False
-        # Written in the thread alone:
+        self.owner: Work | None = None  # changed in the thread alone
+        # Used in the thread alone:
         self.connections: Connections
-        self.holder: Work | None = None
-        self._holds_until_end = False  # for what it did before its end
-        self.busy_since = 0.0
-        self._held: deque[Call] = deque()  # of other work, while there is a holder
+        self._owner_leaves_at_end = False
         self._current: Work | None = None
         self._is_tidy = True
         self._next_look = 0.0
         self._last_call = 0.0
+        self._last_idle = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -130,57 +75,87 @@ class OrmThread:
         self.is_started = True
 
     def join(self, timeout: float) -> bool:
-        if self._thread is not None:
-            self._thread.join(timeout)
-            return not self._thread.is_alive()
-        return True
+        """Wait for the end of the thread, so many seconds; returns whether it has ended."""
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # --- Under the lock of the pool --------------------------------------------------------
+
+    def load(self) -> tuple[bool, int, int]:
+        """How much it has to do; the thread with the least gets the next piece of work."""
+        is_draining = self._pool.draining is self and bool(self.works)
+        return is_draining or self.owner is not None, self.active, len(self.works)
+
+    def is_kept_by(self, work: Work) -> bool:
+        """Whether the next call of work that was admitted here has to be made here."""
+        if self.is_gone:
+            return False
+        if self.owner is None:
+            return not work.has_paused(time.monotonic())
+        return self.owner is work or work.is_reading()
+
+    def admit(self, work: Work) -> None:
+        """Let work, which has a call, keep this thread."""
+        if work.thread is not self:
+            work.set_free()
+            work.check = self._close_broken if self.works else self._close_obsolete
+            work.thread = self
+            self.works.add(work)
+        elif work.check is None and work.is_open_ended():
+            work.check = self._close_broken
+        self.active += 1
 
     def end(self, work: Work) -> None:
-        """Let work go that is over, unless something of it goes on."""
-        with self._shared.lock:
-            work.has_ended = True
-            if work is self.holder:
+        """Let work go that has ended, unless a part of it goes on."""
+        with self._pool.lock:
+            if work.thread is not self or work.calls:
+                pass
+            elif work is self.owner:
                 self.queue.put(work)
-            elif not work.outstanding and not work.is_reading():
-                self.works.discard(work)
+            elif not work.is_reading():
+                work.set_free()
 
     # --- In the thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
         self.connections = Connections(self._note_cursor)
-        while (call := self._next()) is not None:
-            self._perform(call)
-            del call  # with its result, which may be large
+        while (work := self._next()) is not None:
+            self._perform(work)
         self.connections.close_all()
-        self._upkeep(close_thread_caches)
+        self._look_after(close_thread_caches)
 
-    def _next(self) -> Call | None:
+    def _next(self) -> Work | None:
+        """Wait for the next call, and return its work; None at the end of the thread."""
         while True:
-            if self._held and self.holder is None:
-                return self._held.popleft()
+            if self.owner is None and (work := self._pool.next_waiting(self)) is not None:
+                return work
             try:
                 item = self.queue.get(timeout=None if self._is_tidy else PAUSE)
             except queue.Empty:
                 self._look()
                 continue
-            if isinstance(item, Work):
-                self._release_if_over()
-            elif self.holder is None or (item is not None and item.work is self.holder):
+            if item is None:
+                if self.owner is None:
+                    return None
+                self._replace_session(self.owner, "the ORM threads were closed")
+                self.queue.put(None)  # behind what waits
+            elif item.thread is not self or not item.calls:
+                self._release_at_end()
+            elif self.owner is None or self.owner is item:
                 return item
-            elif item is None:
-                self._release(self.holder, "the ORM threads were closed")
-                self.queue.put(None)  # behind those that are held
-            elif not self._move(item, self):
-                self._held.append(item)
-                self._look_again()
+            else:
+                self._pool.pass_on(item, self)
+                self._look_if_due()
 
-    def _perform(self, call: Call) -> None:
+    def _perform(self, work: Work) -> None:
+        call = work.calls[0]
         self._is_tidy = False
-        if call.begins_idle:
-            self._close_obsolete()
-        elif call.checks and self.holder is None:
-            self._upkeep(self.connections.close_broken)
-        work = self._current = call.work
+        if work.check is not None:
+            work.check()
+            work.check = None
+        self._current = work
         had_ended = work.has_ended
         result: Any = None
         error: BaseException | None = None
@@ -192,19 +167,14 @@ class OrmThread:
                 is_plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
                 error = raised if is_plain else exit_as_error(raised)
             if isinstance(error, DatabaseError):
-                self._upkeep(self.connections.close_broken)
-            self._find_holder(work, had_ended, error)
+                self._look_after(self.connections.close_broken)
+            self._note_state(work, had_ended, error)
         self._current = None
-        with self._shared.lock:
-            work.last_call = self._last_call = time.monotonic()
-            work.outstanding -= 1
-            self.outstanding -= 1
-        if self.holder is not None:
-            self._release_if_over()
+        self._finish(work)
         call.report(result, error)
-        # An error holds this frame by its traceback: let it not hold the error.
-        del result, error
-        self._look_again()
+        # An error holds this frame by its traceback: let the frame not hold the error.
+        del call, result, error
+        self._look_if_due()
 
     def _call(self, work: Work, function: Callable[[], Any]) -> Any:
         if work.loss is None:
@@ -216,21 +186,33 @@ class OrmThread:
                 self.connections.call_with(work.blocks, function)
             except Exception as error:
                 cause = error
-            work.blocks = [block for block in work.blocks if block.in_atomic_block]
+            work.blocks = [block for block in work.blocks if block.connection.in_atomic_block]
         if not work.blocks:
             work.loss = None
         raise TransactionManagementError(loss) from cause
 
-    def _find_holder(self, work: Work, had_ended: bool, error: BaseException | None) -> None:
+    def _note_state(self, work: Work, had_ended: bool, error: BaseException | None) -> None:
+        """Note whether work is exclusive here after a call."""
         is_changed = self.connections.are_changed()
-        if not is_changed and not self.connections.in_transaction():
-            self.holder = None
-            return
-        if self.holder is not work:
-            self._holds_until_end = not had_ended
-        self.holder = work
-        if is_changed and isinstance(error, DatabaseError) and self.connections.are_broken():
-            self._release(work, "its connection broke")
+        if is_changed or self.connections.in_transaction():
+            if self.owner is not work:
+                self._owner_leaves_at_end = not had_ended
+                self._set_owner(work)
+            if is_changed and isinstance(error, DatabaseError) and self.connections.are_broken():
+                self._replace_session(work, "its connection broke")
+        elif self.owner is not None:
+            self._set_owner(None)
+
+    def _finish(self, work: Work) -> None:
+        """Take its first call from work, and see to the next one."""
+        with self._pool.lock:
+            work.calls.popleft()
+            work.last_call = self._last_call = time.monotonic()
+            if work.calls:
+                self.queue.put(work)
+            else:
+                self.active -= 1
+        self._release_at_end()
 
     def _note_cursor(self, cursor: Any) -> None:
         work = self._current
@@ -241,111 +223,120 @@ class OrmThread:
             except TypeError:  # pragma: no cover
                 pass  # a backend's own kind of cursor, of which nothing can be known
 
+    # --- Becoming and ceasing to be exclusive, in the thread -------------------------------
+
+    def _set_owner(self, work: Work | None) -> None:
+        # Under the lock: work that waits, because there is an owner, is seen when it goes.
+        with self._pool.lock:
+            self.owner = work
+
+    def _release_at_end(self) -> None:
+        """Release an owner that has ended after it changed the session."""
+        owner = self.owner
+        if (
+            owner is not None
+            and owner.has_ended
+            and self._owner_leaves_at_end
+            and not owner.calls
+            and not self.connections.in_transaction()
+        ):
+            self._replace_session(owner)
+
+    def _replace_session(self, owner: Work, reason: str = "") -> None:
+        """Give the thread to other work, with new connections.
+
+        reason: if it is not the end of the owner.
+        """
+        if self.connections.in_transaction():
+            level, what = logging.ERROR, "Rolled back a transaction that %s left open: %s"
+        else:
+            level, what = logging.WARNING, "Closed a database session that %s had changed: %s"
+        if reason:
+            logger.log(level, what, owner.name, reason)
+        loss = what % (owner.name, reason or "it has ended; a task that it started goes on")
+        with self._pool.lock:
+            is_read = self._is_read(apart_from=owner)
+        blocks = self.connections.renew(is_read=is_read)
+        with self._pool.lock:
+            self.owner = None
+            owner.loss, owner.blocks = loss, blocks
+            if owner.thread is self and not owner.calls:
+                owner.set_free()
+
     # --- Now and then, in the thread -------------------------------------------------------
 
-    def _look_again(self) -> None:
+    def _look_if_due(self) -> None:
         if time.monotonic() >= self._next_look:
             self._look()
 
     def _look(self) -> None:
-        """Let work go that pauses, and find an occasion to tidy up."""
+        """Let work go that has paused, and look after the connections."""
         now = time.monotonic()
         self._next_look = now + PAUSE
-        holder = self.holder
-        with self._shared.lock:
+        owner = self.owner
+        with self._pool.lock:
             for work in list(self.works):
-                if work is not holder and work.is_paused():
-                    self.works.discard(work)
+                if work is not owner and not work.calls and work.has_paused(now):
+                    work.set_free()
             is_idle = not self.works
             is_read = self._is_read()
             is_left = (
-                holder is not None
-                and not holder.outstanding
-                and holder.is_open_ended()
-                and now - holder.last_call >= self._holder_timeout
+                owner is not None
+                and not owner.calls
+                and owner.is_open_ended()
+                and now - owner.last_call >= self._owner_timeout
             )
         if not is_read:
-            self._upkeep(self.connections.close_retired)
-        if holder is not None and is_left:
-            self._release(holder, f"no database call for {self._holder_timeout:g} seconds")
+            self._look_after(self.connections.close_retired)
+        if owner is not None:
+            if is_left:
+                self._replace_session(
+                    owner, f"no database call for {self._owner_timeout:g} seconds"
+                )
         elif is_idle:
             self._close_obsolete()
             self._is_tidy = self._close_caches(now)
         elif self.connections.is_overdue():
-            self._seek_idleness(now)
-        if self._held and self.holder is not None:
-            self._held = deque(call for call in self._held if not self._move(call, self))
+            self._close_overdue(now, is_read=is_read)
 
     def _is_read(self, apart_from: Work | None = None) -> bool:
-        """Whether a cursor of some work is open (under the lock)."""
+        """Whether work has a cursor open here (under the lock)."""
         # Of a copy: a garbage collection in the midst may end work, in this thread as well.
         return any(work is not apart_from and work.is_reading() for work in list(self.works))
 
-    def _seek_idleness(self, now: float) -> None:
+    def _close_overdue(self, now: float, *, is_read: bool) -> None:
+        """See to it that connections past their age are closed in a thread that is not idle."""
         # Others may wait for a connection that is borrowed from a pool.
         limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
-        busy = now - self.busy_since
-        if busy < limit:
-            return
-        if busy < limit + DRAIN_LIMIT:
-            with self._shared.lock:
-                if self._shared.draining is None:
-                    self._shared.draining = self
-            return
-        with self._shared.lock:
-            if self._shared.draining is self:  # pragma: no branch - as other threads have it
-                self._shared.draining = None
-            is_closable = self.holder is None and not self._is_read()
-        if is_closable:  # pragma: no branch - as its work has it
-            self._close_obsolete()
-        self.busy_since = now
+        busy = now - self._last_idle
+        if limit <= busy < limit + DRAIN_LIMIT:
+            with self._pool.lock:
+                self._pool.draining = self._pool.draining or self
+        elif busy >= limit:
+            self._close_obsolete(is_possible=not is_read)
 
     def _close_caches(self, now: float) -> bool:
         """Close the caches of the thread after a long pause; returns whether that is done."""
         if has_thread_caches():
             if now - self._last_call < CACHE_PAUSE:
                 return False
-            self._upkeep(close_thread_caches)
+            self._look_after(close_thread_caches)
         return True
 
-    def _close_obsolete(self) -> None:
-        self._upkeep(self.connections.close_obsolete)
-        self.busy_since = time.monotonic()
+    def _close_broken(self) -> None:
+        if self.owner is None:
+            self._look_after(self.connections.close_broken)
 
-    def _release_if_over(self) -> None:
-        """Let a holder go that changed the session and has ended."""
-        holder = self.holder
-        if (
-            holder is not None
-            and holder.has_ended
-            and self._holds_until_end
-            and not holder.outstanding
-            and not self.connections.in_transaction()
-        ):
-            self._release(holder)
+    def _close_obsolete(self, *, is_possible: bool = True) -> None:
+        if is_possible:
+            self._look_after(self.connections.close_obsolete)
+        self._last_idle = time.monotonic()
+        with self._pool.lock:
+            if self._pool.draining is self:
+                self._pool.draining = None
 
-    def _release(self, holder: Work, reason: str = "") -> None:
-        """Give the thread to other work, with new connections.
-
-        reason: where it is not for the end of the holder.
-        """
-        if self.connections.in_transaction():
-            level, what = logging.ERROR, "Rolled back the transaction that %s left open: %s."
-        else:
-            level, what = logging.WARNING, "Closed the database session that %s had changed: %s."
-        if reason:
-            logger.log(level, what, holder.name, reason)
-        loss = what % (holder.name, reason or "it has ended; a task that it started goes on")
-        with self._shared.lock:
-            is_read = self._is_read(apart_from=holder)
-        blocks = self.connections.renew(is_read=is_read)
-        with self._shared.lock:
-            self.holder = None
-            holder.loss, holder.blocks = loss, blocks
-            self.works.discard(holder)
-
-    def _upkeep(self, step: Callable[[], None]) -> None:
+    def _look_after(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception:
-            logger.exception("The database connections of %s can't be looked after", self.name)
+            logger.exception("Could not check the connections of thread %s", self.name)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aiodjango.orm.statements import may_change_session
+from aiodjango.orm.sessions import may_change_session
 from tests.conftest import require
 from tests.support.environment import ROOT, environment
 from tests.support.waiting import DEADLINE

@@ -1,6 +1,7 @@
 """Work may be ended by the garbage collector, in the middle of anything."""
 
-from aiodjango.orm.thread import OrmThread, Shared
+from aiodjango.orm.pool import OrmPool
+from aiodjango.orm.thread import OrmThread
 from aiodjango.orm.work import Work
 
 
@@ -18,10 +19,9 @@ class Read(Work):
 
 
 def test_work_may_end_while_the_cursors_of_all_are_looked_at():
-    thread = OrmThread(Shared(), "never started", lambda call, thread: False, 1.0)
+    thread = OrmThread(OrmPool(lambda: 1, lambda: 1.0), "never started", 1.0)
     works = [Work(None, "test") for _ in range(10)]
     for work in [Read(works), *works, Read(works)]:
-        work.thread = thread
-        thread.works.add(work)
+        thread.admit(work)
     assert not thread._is_read()
     assert not any(work in thread.works for work in works)

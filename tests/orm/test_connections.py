@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from aiodjango.orm.thread import PAUSE
+from aiodjango.orm.work import PAUSE
 from tests.conftest import THOROUGH, require
 from tests.support.server import DEADLINE
 

@@ -17,7 +17,7 @@ from django.utils import translation
 
 from aiodjango import django_context, run_in_django
 from aiodjango.orm.context import close_orm_threads, orm_calls_through
-from aiodjango.orm.thread import PAUSE
+from aiodjango.orm.work import PAUSE
 from tests.support.waiting import DEADLINE, LONGER
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -105,7 +105,7 @@ class TestRunInDjango:
         async def view():
             raise NotImplementedError
 
-        with pytest.raises(TypeError, match=r"view.* is a coroutine function: await it as it is"):
+        with pytest.raises(TypeError, match=r"view.* is a coroutine function: await it instead"):
             await run_in_django(view)
 
     async def test_stop_iteration_does_not_end_the_caller_quietly(self):
@@ -311,7 +311,7 @@ class TestThreads:
         async with asyncio.timeout(DEADLINE):
             while "as the test asked" not in caplog.text:
                 await asyncio.sleep(PAUSE)
-        assert "The database connections of aiodjango-orm-0 can't be looked after" in caplog.text
+        assert "Could not check the connections of thread aiodjango-orm-0" in caplog.text
         assert await run_in_django(thread_name) == "aiodjango-orm-0"
 
     async def test_that_cannot_be_started_are_done_without(self, settings, monkeypatch, caplog):
@@ -337,7 +337,7 @@ class TestThreads:
         await asyncio.sleep(0)
         go_on.set()
         assert await waiting == "aiodjango-orm-0"
-        assert "Can't start an ORM thread: 1 go on" in caplog.text
+        assert "Could not start an ORM thread: 1 are running" in caplog.text
         await blocked
 
     @pytest.mark.parametrize("count", [0, -1, "8", 2.0, True, None])

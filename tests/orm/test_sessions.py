@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aiodjango.orm.thread import PAUSE
+from aiodjango.orm.work import PAUSE
 from tests.conftest import require
 from tests.support.server import DEADLINE
 
@@ -297,7 +297,7 @@ class TestWithoutEnd:
             ((others,),) = (await client.steps(("sql", TENANT)))[0]  # once it is given up
             assert others in (None, "")
             error = await step("try_sql", TENANT)
-            assert error.startswith("TransactionManagementError: Closed the database session")
+            assert error.startswith("TransactionManagementError: Closed a database session")
             assert "views.socket" in error
             assert (await step("sql", TENANT))[0][0] in (None, "")
         assert "views.socket had changed: no database call for 0.5 s" in client.server.output()

@@ -6,8 +6,8 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from aiodjango.orm import statements
-from aiodjango.orm.statements import may_change_session
+from aiodjango.orm import sessions
+from aiodjango.orm.sessions import may_change_session
 
 VENDORS = ["postgresql", "sqlite", "mysql", "oracle", "other"]
 PLAIN = [
@@ -135,7 +135,7 @@ def test_queries_of_the_orm_are_plain(db):
 def test_only_so_much_is_remembered():
     for n in range(2000):
         may_change_session(f"SELECT {n}", "sqlite")
-    before = statements._remembered.cache_info()
+    before = sessions._remembered.cache_info()
     assert before.currsize == before.maxsize
-    assert not may_change_session("SELECT " + "1," * statements.MAX_REMEMBERED_LENGTH, "sqlite")
-    assert statements._remembered.cache_info() == before
+    assert not may_change_session("SELECT " + "1," * sessions.MAX_REMEMBERED_LENGTH, "sqlite")
+    assert sessions._remembered.cache_info() == before

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aiodjango.orm.thread import PAUSE
+from aiodjango.orm.work import PAUSE
 from tests.support.waiting import DEADLINE
 
 READS = ["aget", "sync", "run"]

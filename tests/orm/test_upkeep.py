@@ -160,7 +160,7 @@ def test_a_database_that_cannot_be_loaded_is_no_obstacle_to_others(connection, u
     other.close_obsolete()
     assert connection.connection is None
     assert [record.getMessage() for record in caplog.records] == [
-        "The database 'missing' can't be looked after"
+        "Could not load the database 'missing'"
     ]
 
 
