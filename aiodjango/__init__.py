@@ -2,7 +2,7 @@
 
 from .fallback import FALLBACK
 from .notes import explain_errors
-from .orm.context import django_context, run_in_django
+from .orm import django_context, run_in_django
 from .runner import AioRunner
 from .subapp import (
     fallback_middleware,

@@ -15,7 +15,7 @@ from django.db import connections
 
 from .gateway import Gateway, client_faults_filtered, handle_expect, is_last, refuse
 from .mount import StaticUrls
-from .orm.caches import close_thread_caches, forget_caches
+from .orm import close_thread_caches, forget_caches
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
 
 logger = logging.getLogger("aiodjango")

@@ -15,8 +15,8 @@ from .conf import orm_thread_count, transaction_timeout, watch_interval
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
 from .notes import refuse_other_servers, warn_of_settings
-from .orm.caches import share_caches
-from .orm.forks import prepare_for_forks
+from .orm import share_caches
+from .orm import prepare_for_forks
 from .routes import RouteTable, ViewResource
 from .runtime.open_connections import close_open_connections
 from .urlconf.patterns import read_urlconf

@@ -79,7 +79,8 @@ class OrmPool:
     def submit(self, work: Work, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call a function in a thread, as the next call of a piece of work.
 
-        Raises RuntimeError if there is no thread, and none can be started.
+        Raises RuntimeError if there is no thread, and none can be started, and on an event loop
+        that runs in the thread itself.
         """
         loop = asyncio.get_running_loop()
         loop_calls = self._loop_calls.get(loop)
@@ -91,6 +92,11 @@ class OrmPool:
                 thread = self._thread_for(work)
                 work.calls = deque((call,))
                 self._hand_over(work, thread)
+            elif work.thread is not None and work.thread.is_current():
+                raise RuntimeError(
+                    "This database call would wait for the function that it is made in, for ever: "
+                    "in functions that run in an ORM thread use async_to_sync(), not asyncio.run()."
+                )
             else:
                 work.calls.append(call)
         return call.future

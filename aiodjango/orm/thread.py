@@ -74,6 +74,10 @@ class OrmThread:
         self._thread = thread
         self.is_started = True
 
+    def is_current(self) -> bool:
+        """Whether it is the current thread."""
+        return threading.current_thread() is self._thread
+
     def join(self, timeout: float) -> bool:
         """Wait for the end of the thread, so many seconds; returns whether it has ended."""
         if self._thread is None:
@@ -137,10 +141,11 @@ class OrmThread:
                 self._look()
                 continue
             if item is None:
-                if self.owner is None:
+                if self.owner is not None:
+                    self._replace_session(self.owner, "the ORM threads were closed")
+                elif self.queue.empty():
                     return None
-                self._replace_session(self.owner, "the ORM threads were closed")
-                self.queue.put(None)  # behind what waits
+                self.queue.put(None)  # behind what waits, and the next calls of the same work
             elif item.thread is not self or not item.calls:
                 self._release_at_end()
             elif self.owner is None or self.owner is item:

@@ -1,6 +1,6 @@
 """For the tests of projects: Django's live server and test client, on aiohttp."""
 
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.orm import close_orm_threads
 
 from .broadcasts import capture_broadcasts
 from .client import AioClient

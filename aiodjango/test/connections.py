@@ -7,7 +7,7 @@ from asgiref.sync import SyncToAsync
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from aiodjango.orm.context import orm_calls_through
+from aiodjango.orm import orm_calls_through
 
 Override = Mapping[str, BaseDatabaseWrapper]
 

@@ -15,7 +15,7 @@ from django.test.testcases import LiveServerThread, _MediaFilesHandler
 from django.utils.functional import classproperty
 
 from aiodjango.dev.static import FilesInFront
-from aiodjango.orm.context import close_orm_threads
+from aiodjango.orm import close_orm_threads
 
 from .connections import Override, install, orm_calls_on
 from .server import Factory, end, gateways, make, make_runner

@@ -9,7 +9,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
 from aiodjango.conf import CORS, installed
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 
 from .request import DjangoRequest, bare_django_request, no_view
 

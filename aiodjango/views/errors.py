@@ -12,7 +12,7 @@ from django.urls import get_callable
 from django.utils.log import log_response
 
 from aiodjango.gateway import DecodedBody, cut, unanswered
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 from aiodjango.runtime.exits import exit_as_error, is_cancellation
 
 from .match import ViewMatch

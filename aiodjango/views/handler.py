@@ -13,7 +13,7 @@ from aiodjango.gateway import (
     discard_rest,
     ignore_unreadable_dates,
 )
-from aiodjango.orm.context import begin_work
+from aiodjango.orm import begin_work
 from aiodjango.runtime.exits import is_cancellation
 from aiodjango.urlconf.patterns import UrlconfPattern
 

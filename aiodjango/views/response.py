@@ -13,7 +13,7 @@ from django.template.response import SimpleTemplateResponse
 
 from aiodjango.gateway import close_if_last, complete_response, make_head, sending_ended
 from aiodjango.notes import advice
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 from aiodjango.runtime.open_connections import note_open
 from aiodjango.urlconf.patterns import UrlconfPattern
 

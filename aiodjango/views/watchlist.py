@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from aiodjango.broadcast import subscribe
 from aiodjango.broadcast.process import reaches_others
 from aiodjango.conf import watch_interval
-from aiodjango.orm.context import django_context
+from aiodjango.orm import django_context
 from aiodjango.runtime.exits import is_cancellation
 
 from . import logins

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from aiodjango import django_context, get_aio_application, get_aio_routes, run_in_django
-from aiodjango.orm.caches import close_thread_caches
+from aiodjango.orm import close_thread_caches
 from aiodjango.test import close_orm_threads
 from tests.orm.caches import Noted
 from tests.support.waiting import DEADLINE

@@ -10,7 +10,7 @@ from tests.support.environment import ROOT, environment
 from tests.support.server import DEADLINE
 
 SETUP = """
-import asyncio, json, os, sys, threading, time
+import asyncio, contextvars, json, os, sys, threading, time
 os.environ["TEST_SETTINGS"] = sys.argv[1]
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.orm.project.settings"
 import django
@@ -38,6 +38,33 @@ async def forked():
 
 child, after = asyncio.run(forked())
 print(json.dumps([before, child, after, os.getpid()]))
+"""
+
+FORK_OF_AN_ORM_THREAD = """
+reading, writing = os.pipe()
+
+def fork():
+    before = here()
+    if os.fork() == 0:
+        # The call of the block is being made, in the only thread that the child has.
+        child = threading.Thread(target=context.run, args=(call_again,))
+        child.start()
+        child.join()
+        os._exit(0)
+    child = json.loads(os.read(reading, 1000))
+    os.wait()
+    return before, child, here()
+
+def call_again():
+    os.write(writing, json.dumps(asyncio.run(run_in_django(here))).encode())
+
+async def forking():
+    global context
+    async with django_context():
+        context = contextvars.copy_context()
+        return await run_in_django(fork)
+
+print(json.dumps(asyncio.run(forking())))
 """
 
 FORK_OF_THE_MAIN_THREAD = """
@@ -102,6 +129,15 @@ def test_after_a_fork_there_are_new_threads_and_connections(database, age):
     if after["backend"]:
         assert child["backend"] != after["backend"]
         assert (before["backend"] == after["backend"]) is (age is None)
+
+
+def test_a_process_that_is_forked_in_a_call_can_make_calls(database):
+    done = run(FORK_OF_AN_ORM_THREAD, database())
+    assert (done.returncode, done.stderr) == (0, "")
+    before, child, after = json.loads(done.stdout)
+    assert before == after
+    if before["backend"]:
+        assert child["backend"] != before["backend"]
 
 
 def test_a_forked_process_leaves_the_connections_of_its_thread_to_its_parent(database):

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from aiodjango import django_context, run_in_django
-from aiodjango.orm.context import close_orm_threads, orm_calls_through
+from aiodjango.orm import close_orm_threads, orm_calls_through
 from aiodjango.orm.work import PAUSE
 from tests.support.waiting import DEADLINE, LONGER
 
@@ -107,6 +108,17 @@ class TestRunInDjango:
 
         with pytest.raises(TypeError, match=r"view.* is a coroutine function: await it instead"):
             await run_in_django(view)
+
+    async def test_asyncio_run_in_it_is_an_error_instead_of_a_deadlock(self):
+        async def of_asgiref():
+            return await sync_to_async(thread_name)()
+
+        async with django_context():
+            for nested in (of_asgiref, partial(run_in_django, thread_name)):
+                with pytest.raises(RuntimeError, match=r"use async_to_sync\(\), not asyncio.run"):
+                    async with asyncio.timeout(DEADLINE):
+                        await run_in_django(lambda nested=nested: asyncio.run(nested()))
+            assert await run_in_django(thread_name) == "aiodjango-orm-0"
 
     async def test_stop_iteration_does_not_end_the_caller_quietly(self):
         with pytest.raises(RuntimeError, match="StopIteration"):
@@ -283,6 +295,25 @@ class TestThreads:
         await asyncio.sleep(0)
         assert await asyncio.to_thread(close_orm_threads, DEADLINE)
         assert await asyncio.gather(*calls) == list(range(50))
+
+    async def test_calls_of_one_block_made_before_close_orm_threads_are_made(self):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def block():
+            begun.set()
+            go_on.wait(LONGER)
+
+        async with django_context():
+            blocking = asyncio.create_task(run_in_django(block))
+            calls = [asyncio.create_task(run_in_django(lambda n=n: n)) for n in range(5)]
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+            (thread,) = (t for t in threading.enumerate() if t.name.startswith("aiodjango-orm"))
+            assert not close_orm_threads(0)
+            go_on.set()
+            await blocking
+            assert await asyncio.wait_for(asyncio.gather(*calls), DEADLINE) == list(range(5))
+            await asyncio.to_thread(thread.join, DEADLINE)
 
     async def test_a_transaction_left_open_is_rolled_back_at_close_orm_threads(
         self, caplog, transactional_db

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, register_converter
 
 from aiodjango import django_view, get_aio_application, run_in_django
-from aiodjango.orm.context import orm_calls_through
+from aiodjango.orm import orm_calls_through
 from tests.gateway.client import Client
 from tests.support.lifted import lifted
 from tests.support.waiting import DEADLINE

@@ -10,7 +10,7 @@ from django.db import connections
 from django.test import Client
 
 from aiodjango import get_aio_application
-from aiodjango.orm.context import close_orm_threads, run_in_django
+from aiodjango.orm import close_orm_threads, run_in_django
 from tests.support.browser import page  # noqa: F401
 from tests.support.waiting import DEADLINE
 

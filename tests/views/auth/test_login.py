@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from aiodjango import aio_login_required, aio_permission_required, get_aio_routes, get_aio_subapp
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 from tests.support.waiting import DEADLINE
 
 LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"

@@ -9,7 +9,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.urls import path
 
 from aiodjango import aget_session, aget_user
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 from tests.support.lifted import lifted
 from tests.support.waiting import DEADLINE
 

@@ -18,7 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from django.urls import path
 
 from aiodjango import aget_session, aget_user
-from aiodjango.orm.context import run_in_django
+from aiodjango.orm import run_in_django
 from aiodjango.views.logins import LOGIN_ENDED
 from aiodjango.views.watch import watch_user
 from aiodjango.views.watchlist import WatchList
