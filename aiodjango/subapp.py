@@ -126,8 +126,7 @@ def fallback_middleware(wsgi: WSGIApplication, **fallback_options: Any) -> Fallb
     :param wsgi: the WSGI application.
     :param fallback_options: the options of the fallback, as ``threads=16``.
     """
-    prepare_for_forks()
-    share_caches()
+    prepare_process()
     return FallbackMiddleware(Fallback(wsgi, **fallback_options))
 
 

@@ -1,6 +1,6 @@
 """Django's ORM, connections and caches in coroutines and in the threads that work for them."""
 
-from .caches import close_thread_caches, forget_caches, share_caches
+from .caches import close_thread_caches, forget_caches
 from .context import (
     begin_work,
     close_orm_threads,
@@ -8,7 +8,7 @@ from .context import (
     orm_calls_through,
     run_in_django,
 )
-from .forks import prepare_for_forks
+from .process import prepare_process
 
 __all__ = [
     "begin_work",
@@ -17,7 +17,6 @@ __all__ = [
     "django_context",
     "forget_caches",
     "orm_calls_through",
-    "prepare_for_forks",
+    "prepare_process",
     "run_in_django",
-    "share_caches",
 ]

@@ -1,9 +1,9 @@
 """Django's caches in coroutines, and in the threads that work for them.
 
-Django makes a cache backend for each thread, and in coroutines for each request: each request that
-uses Redis would open a connection of its own and leave it to the garbage collector. Here `caches`
-gives one object for the process instead. A backend that is safe to share between threads is used as
-it is. Any other keeps its attributes, and so its connections, for each thread separately.
+Django makes a cache back end for each thread, and in coroutines for each request: each request that
+uses Redis would open a connection and leave it to the garbage collector. Here `caches` returns one
+object for the process instead. A back end that threads can share is used as it is. Any other has
+its attributes, and so its connections, for each thread separately.
 """
 
 import asyncio
@@ -20,19 +20,28 @@ from django.core.cache.backends.base import BaseCache
 from django.core.signals import request_finished
 from django.utils.module_loading import import_string
 
-from .connections import has_unread
-from .private import works_for_event_loop
+from .private import (
+    prepare_django_redis,
+    prepare_memcached,
+    prepare_redis,
+    works_for_event_loop,
+)
 
 _DJANGO = "django.core.cache.backends"
 _REDIS = f"{_DJANGO}.redis.RedisCache"
 _MEMCACHED = f"{_DJANGO}.memcached.PyMemcacheCache"
 _DJANGO_REDIS = "django_redis.cache.RedisCache"
-# Backends that threads can share: exactly these, because a class derived from one may add to it.
+# How the client of a cache is made at once: two threads that need it at the same time would make
+# two.
+_PREPARATIONS = {
+    _REDIS: prepare_redis,
+    _DJANGO_REDIS: prepare_django_redis,
+    _MEMCACHED: prepare_memcached,
+}
+# Back ends that threads can share: exactly these, because a class derived from one may add to it.
 _SHARED = frozenset(
     (
-        _REDIS,
-        _MEMCACHED,  # with a pool
-        _DJANGO_REDIS,
+        *_PREPARATIONS,  # that of memcached with a pool
         f"{_DJANGO}.locmem.LocMemCache",
         f"{_DJANGO}.filebased.FileBasedCache",
         f"{_DJANGO}.db.DatabaseCache",
@@ -56,7 +65,7 @@ class _Known(NamedTuple):
 
 
 _known: dict[str, _Known] = {}
-# Reentrant, because a backend may use another one.
+# Reentrant, because a back end may use another one.
 _lock = threading.RLock()
 
 
@@ -70,9 +79,8 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-@functools.cache
 def share_caches() -> None:
-    """Have `caches` give such objects from now on."""
+    """Let `caches` return such objects from now on."""
     make = caches.create_connection
 
     def create_connection(alias: str) -> BaseCache:
@@ -86,9 +94,9 @@ def share_caches() -> None:
 
 
 def forget_caches() -> None:
-    """Remove the caches of the current context, so that the tasks of an event loop don't get them.
+    """Remove the caches of the current context, so that the tasks of an event loop do not use them.
 
-    For those that were made by code that runs at import: they are for one thread.
+    They were made by code that runs at import, and are for one thread.
     """
     for cache in caches.all(initialized_only=True):
         cache.close()
@@ -103,7 +111,7 @@ def has_thread_caches() -> bool:
 
 
 def close_thread_caches() -> None:
-    """Close what caches have open for the current thread alone; they can be used again."""
+    """Close what caches have open for the current thread only; they can be used again."""
     for cache in list(_thread.caches):
         cache.close()
 
@@ -125,10 +133,9 @@ def leave_shared_caches() -> list[object]:
 
 
 def _is_plain_thread() -> bool:
-    """Whether this is a thread of somebody else's, which Django gives caches of its own.
+    """Whether the current thread has nothing to do with an event loop.
 
-    Not the main thread, no event loop runs in it, and it works for no event loop. (The last two
-    conditions: asgiref's sign of a thread that works for one, and asyncio.to_thread() in a view.)
+    Django gives it caches of its own. The main thread is none.
     """
     if threading.current_thread() is threading.main_thread():
         return False
@@ -159,7 +166,7 @@ def _shared_cache(alias: str) -> BaseCache | None:
 def _close_after_request(**kwargs: Any) -> None:
     """Close the caches of the current thread when Django has answered a request, as Django does.
 
-    But not connections to memcached: other threads may be using those of a pool, and each request
+    Connections to memcached stay open: other threads may be using those of a pool, and each request
     would open another one.
     """
     kept = [known.cache for known in list(_known.values()) if known.is_kept]
@@ -172,15 +179,16 @@ def _make(backend: Any, config: dict[str, Any]) -> _Known:
     location = config.get("LOCATION", "")
     params = {key: value for key, value in config.items() if key not in ("BACKEND", "LOCATION")}
     name = f"{backend.__module__}.{backend.__qualname__}"
-    prepare = _PREPARATIONS.get(name, _do_nothing)
+    prepare = _PREPARATIONS.get(name)
     options = params.get("OPTIONS") or {}
     is_shared = _is_shared(name, location, options)
     if name == _MEMCACHED:
-        # A thread that has its own client gets a pool of one connection: see _prepare_memcached().
+        # A thread that has its own client gets a pool of one connection: see prepare_memcached().
         params["OPTIONS"] = {**options, "use_pooling": True}
     if is_shared:
         cache = backend(location, params)
-        prepare(cache)
+        if prepare is not None:
+            prepare(cache)
     else:
         cache = _per_thread(backend, location, params, prepare)
     return _Known(config, cache, name == _MEMCACHED)
@@ -200,7 +208,7 @@ def _is_shared(name: str, location: Any, options: dict[str, Any]) -> bool:
 
 
 def _per_thread(
-    backend: Any, location: Any, params: dict[str, Any], prepare: Callable[[Any], object]
+    backend: Any, location: Any, params: dict[str, Any], prepare: Callable[[Any], object] | None
 ) -> BaseCache:
     """A cache with attributes, and so connections, of its own in each thread that uses it."""
 
@@ -208,58 +216,11 @@ def _per_thread(
         def __init__(self) -> None:
             # `threading.local` calls this in each thread.
             super().__init__(location, params.copy())
-            prepare(self)
+            if prepare is not None:
+                prepare(self)
             _thread.caches.add(self)
 
     for name in functools.WRAPPER_ASSIGNMENTS:
         setattr(PerThread, name, getattr(backend, name))
     cache: BaseCache = PerThread()
     return cache
-
-
-# --- Clients are made at once: two threads that need one at the same time would make two. --------
-
-
-def _prepare_redis(cache: Any) -> None:
-    cache._cache.get_client(write=True)
-
-
-def _prepare_django_redis(cache: Any) -> None:
-    cache.client.get_client(write=True)
-
-
-def _prepare_memcached(cache: Any) -> None:
-    class Client(cache._class):  # type: ignore[misc]
-        """Finds out, as clients of Redis do, that the server has closed a connection at rest.
-
-        Otherwise each would fail once after a restart of memcached, and a few failures make the
-        client stop using the server for a minute.
-        """
-
-        def add_server(self, *args: Any) -> None:
-            super().add_server(*args)
-            for client in self.clients.values():
-                pool = client.client_pool
-                if "get" not in vars(pool):
-                    pool.get = functools.partial(_take_open, pool.get)
-
-    cache._class = Client
-    cache._cache  # noqa: B018
-
-
-def _take_open(take: Callable[[], Any]) -> Any:
-    client = take()
-    if client.sock is not None and has_unread(client.sock):
-        client.close()  # it opens another connection
-    return client
-
-
-def _do_nothing(cache: Any) -> None:
-    pass
-
-
-_PREPARATIONS = {
-    _REDIS: _prepare_redis,
-    _DJANGO_REDIS: _prepare_django_redis,
-    _MEMCACHED: _prepare_memcached,
-}

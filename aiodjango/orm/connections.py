@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .sessions import Session
+from .sessions import Session, is_in_memory
 
 logger = logging.getLogger("aiodjango.database")
 
@@ -117,7 +117,8 @@ class Connections:
         used = [
             session
             for session in self._sessions
-            if session.in_transaction() or (session.was_changed and not session.is_in_memory())
+            if session.in_transaction()
+            or (session.was_changed and not is_in_memory(session.connection))
         ]
         for session in self._sessions:
             session.was_changed = False

@@ -13,8 +13,7 @@ from typing import Any
 
 from aiodjango.runtime.loopcalls import LoopCalls
 
-from .caches import share_caches
-from .forks import prepare_for_forks
+from .process import prepare_process
 from .thread import OrmThread
 from .work import Call, Work
 
@@ -56,8 +55,7 @@ class OrmPool:
         self._threads = [
             OrmThread(self, f"aiodjango-orm-{n}", timeout) for n in range(self._count())
         ]
-        prepare_for_forks()
-        share_caches()
+        prepare_process()
         if not self._is_registered:
             atexit.register(self.close, EXIT_LIMIT)
             if hasattr(os, "register_at_fork"):
@@ -92,7 +90,7 @@ class OrmPool:
                 thread = self._thread_for(work)
                 work.calls = deque((call,))
                 self._hand_over(work, thread)
-            elif work.thread is not None and work.thread.is_current():
+            elif work.thread is threading.current_thread():
                 raise RuntimeError(
                     "This database call would wait for the function that it is made in, for ever: "
                     "in functions that run in an ORM thread use async_to_sync(), not asyncio.run()."
@@ -123,11 +121,11 @@ class OrmPool:
 
     def _started(self, thread: OrmThread) -> OrmThread:
         """A thread, or another one if it cannot be started."""
-        if not thread.is_started:
+        if thread.ident is None:
             try:
                 thread.start()
             except RuntimeError:
-                started = [other for other in self._threads if other.is_started]
+                started = [other for other in self._threads if other.ident is not None]
                 if not started:
                     raise
                 logger.warning("Could not start an ORM thread: %d are running", len(started))
@@ -173,5 +171,7 @@ class OrmPool:
                 thread.is_gone = True
                 thread.queue.put(None)
         deadline = time.monotonic() + timeout
-        have_ended = [thread.join(max(0, deadline - time.monotonic())) for thread in threads]
-        return all(have_ended)
+        started = [thread for thread in threads if thread.ident is not None]
+        for thread in started:
+            thread.join(max(0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in started)

@@ -3,25 +3,18 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
-from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, _restore_context
+
+from .connections import has_unread
 
 # Sets the context variables, asgiref's `Local` among them, as a function in a thread has left them.
 # Without it run_in_django() would be sync_to_async(), which takes half as long again as a query.
-from asgiref.sync import _restore_context as restore_context
-
-__all__ = [
-    "context_of",
-    "pools_of_django",
-    "restore_context",
-    "serve_async_to_sync",
-    "thread_sensitive_context",
-    "thread_waits_here",
-    "works_for_event_loop",
-]
+restore_context = _restore_context
 
 # The context in which sync_to_async() looks for its executor. The public way is to enter a
 # `ThreadSensitiveContext(executor=…)` for each request: of the 35 microseconds of a request without
@@ -60,6 +53,48 @@ def works_for_event_loop() -> bool:
         getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None) == os.getpid()
         or thread_sensitive_context.get(None) is not None
     )
+
+
+# --- Django's caches make their clients when they need one: here they are made before ---------
+
+
+def prepare_redis(cache: Any) -> None:
+    """Make the client of Django's RedisCache."""
+    cache._cache.get_client(write=True)
+
+
+def prepare_django_redis(cache: Any) -> None:
+    """Make the client of django-redis's RedisCache."""
+    cache.client.get_client(write=True)
+
+
+def prepare_memcached(cache: Any) -> None:
+    """Make the client of PyMemcacheCache, one that replaces connections that the server closed.
+
+    Clients of Redis do that. Otherwise each connection fails once after a restart of memcached, and
+    after a few failures the client does not use the server for a minute.
+    """
+
+    class Client(cache._class):  # type: ignore[misc]
+        def add_server(self, *args: Any) -> None:
+            super().add_server(*args)
+            for client in self.clients.values():
+                pool = client.client_pool
+                if "get" not in vars(pool):
+                    pool.get = partial(_take_open, pool.get)
+
+    cache._class = Client
+    cache._cache  # noqa: B018
+
+
+def _take_open(take: Callable[[], Any]) -> Any:
+    client = take()
+    if client.sock is not None and has_unread(client.sock):
+        client.close()  # it opens another connection
+    return client
+
+
+# --- Django's databases ------------------------------------------------------------------------
 
 
 def pools_of_django() -> Iterator[dict[Any, Any]]:

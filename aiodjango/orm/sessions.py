@@ -107,11 +107,6 @@ class Session:
             or (connection.autocommit and self._has_open_transaction())
         )
 
-    def is_in_memory(self) -> bool:
-        """Whether it has the only copy of its database, so that Django does not close it."""
-        is_in_memory_db = getattr(self.connection, "is_in_memory_db", None)
-        return is_in_memory_db is not None and bool(is_in_memory_db())
-
     def _has_open_transaction(self) -> bool:
         """Whether the driver knows that a transaction is open, as after a BEGIN by cursor."""
         raw: Any = self.connection.connection
@@ -141,6 +136,12 @@ class Session:
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in after.items() if before.get(name, _MISSING) is not value}
+
+
+def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection has the only copy of its database, so that Django does not close it."""
+    is_in_memory_db = getattr(connection, "is_in_memory_db", None)
+    return is_in_memory_db is not None and bool(is_in_memory_db())
 
 
 # --- Cursors -----------------------------------------------------------------------------------

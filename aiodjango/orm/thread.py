@@ -37,22 +37,22 @@ BUSY_LIMIT = 1.0
 DRAIN_LIMIT = 5.0
 
 
-class OrmThread:
+class OrmThread(threading.Thread):
     """A thread with its connections, its queue and the work that keeps it.
 
     owner_timeout: how long an owner whose end nothing tells may make no call, in seconds.
     """
 
     def __init__(self, pool: "OrmPool", name: str, owner_timeout: float) -> None:
+        # A daemon never delays the end of the process.
+        super().__init__(name=name, daemon=True)
         self._pool = pool
-        self.name = name
         self._owner_timeout = owner_timeout
         # Of work with a call, of an owner that has ended, at last None.
         self.queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         # Guarded by the lock of the pool:
         self.works: set[Work] = set()
         self.active = 0  # pieces of work in the queue, or with a call being made
-        self.is_started = False
         self.is_gone = False
         self.owner: Work | None = None  # changed in the thread alone
         # Used in the thread alone:
@@ -62,28 +62,7 @@ class OrmThread:
         self._is_tidy = True
         self._next_look = 0.0
         self._last_call = 0.0
-        self._last_idle = 0.0
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread. A daemon: it never delays the end of the process."""
-        # Explicitly empty: on a free-threaded Python a thread inherits its starter's context.
-        run = contextvars.Context().run
-        thread = threading.Thread(target=run, args=(self._run,), name=self.name, daemon=True)
-        thread.start()  # or RuntimeError
-        self._thread = thread
-        self.is_started = True
-
-    def is_current(self) -> bool:
-        """Whether it is the current thread."""
-        return threading.current_thread() is self._thread
-
-    def join(self, timeout: float) -> bool:
-        """Wait for the end of the thread, so many seconds; returns whether it has ended."""
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._busy_since = 0.0
 
     # --- Under the lock of the pool --------------------------------------------------------
 
@@ -123,7 +102,12 @@ class OrmThread:
 
     # --- In the thread ---------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Make calls until the pool ends the thread."""
+        # In an empty context: on a free-threaded Python a thread inherits that of its starter.
+        contextvars.Context().run(self._make_calls)
+
+    def _make_calls(self) -> None:
         self.connections = Connections(self._note_cursor)
         while (work := self._next()) is not None:
             self._perform(work)
@@ -283,22 +267,18 @@ class OrmThread:
             for work in list(self.works):
                 if work is not owner and not work.calls and work.has_paused(now):
                     work.set_free()
-            is_idle = not self.works
             is_read = self._is_read()
-            is_left = (
-                owner is not None
-                and not owner.calls
-                and owner.is_open_ended()
-                and now - owner.last_call >= self._owner_timeout
-            )
         if not is_read:
             self._look_after(self.connections.close_retired)
         if owner is not None:
-            if is_left:
-                self._replace_session(
-                    owner, f"no database call for {self._owner_timeout:g} seconds"
-                )
-        elif is_idle:
+            if (
+                not owner.calls
+                and owner.is_open_ended()
+                and now - owner.last_call >= self._owner_timeout
+            ):
+                reason = f"no database call for {self._owner_timeout:g} seconds"
+                self._replace_session(owner, reason)
+        elif not self.works:
             self._close_obsolete()
             self._is_tidy = self._close_caches(now)
         elif self.connections.is_overdue():
@@ -309,17 +289,6 @@ class OrmThread:
         # Of a copy: a garbage collection in the midst may end work, in this thread as well.
         return any(work is not apart_from and work.is_reading() for work in list(self.works))
 
-    def _close_overdue(self, now: float, *, is_read: bool) -> None:
-        """See to it that connections past their age are closed in a thread that is not idle."""
-        # Others may wait for a connection that is borrowed from a pool.
-        limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
-        busy = now - self._last_idle
-        if limit <= busy < limit + DRAIN_LIMIT:
-            with self._pool.lock:
-                self._pool.draining = self._pool.draining or self
-        elif busy >= limit:
-            self._close_obsolete(is_possible=not is_read)
-
     def _close_caches(self, now: float) -> bool:
         """Close the caches of the thread after a long pause; returns whether that is done."""
         if has_thread_caches():
@@ -328,17 +297,32 @@ class OrmThread:
             self._look_after(close_thread_caches)
         return True
 
+    def _close_overdue(self, now: float, *, is_read: bool) -> None:
+        """See that connections past their age are closed, though the thread is not idle."""
+        # Others may wait for a connection that is borrowed from a pool.
+        limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
+        busy = now - self._busy_since
+        if busy < limit:
+            return
+        if busy < limit + DRAIN_LIMIT:
+            self._pool.draining = self._pool.draining or self
+        elif is_read:
+            self._begin_busy_time()
+        else:
+            self._close_obsolete()
+
+    def _close_obsolete(self) -> None:
+        self._look_after(self.connections.close_obsolete)
+        self._begin_busy_time()
+
     def _close_broken(self) -> None:
         if self.owner is None:
             self._look_after(self.connections.close_broken)
 
-    def _close_obsolete(self, *, is_possible: bool = True) -> None:
-        if is_possible:
-            self._look_after(self.connections.close_obsolete)
-        self._last_idle = time.monotonic()
-        with self._pool.lock:
-            if self._pool.draining is self:
-                self._pool.draining = None
+    def _begin_busy_time(self) -> None:
+        self._busy_since = time.monotonic()
+        if self._pool.draining is self:
+            self._pool.draining = None
 
     def _look_after(self, step: Callable[[], None]) -> None:
         try:

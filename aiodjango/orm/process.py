@@ -1,8 +1,8 @@
-"""Connections that a process has open when it is forked, as `gunicorn --preload` does.
+"""What is prepared once in a process: caches that threads share, and what a fork leaves alone.
 
-Two processes that use one connection read each other's answers, so the child leaves those that it
-finds to its parent, and opens its own. They must not be closed in the child: a driver would end
-the session of the parent.
+Two processes that use one connection, as after `gunicorn --preload`, read each other's answers. So
+the child leaves the connections that it finds to its parent, and opens its own. It must not close
+them: a driver would end the session of the parent.
 """
 
 import functools
@@ -15,16 +15,18 @@ from django.core.cache import caches
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .caches import leave_shared_caches
+from .caches import leave_shared_caches, share_caches
 from .private import pools_of_django
+from .sessions import is_in_memory
 
-# What can't be made harmless is kept, because some drivers close a connection that is collected.
+# Connections that cannot be made harmless, because some drivers close those that are collected.
 _kept: list[Any] = []
 
 
 @functools.cache
-def prepare_for_forks() -> None:
-    """Have each process that is forked from this one leave its connections alone, from now on."""
+def prepare_process() -> None:
+    """Let threads share caches, and processes forked from this one not use its connections."""
+    share_caches()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_leave_connections)
 
@@ -32,9 +34,9 @@ def prepare_for_forks() -> None:
 def _leave_connections() -> None:
     if not settings.configured:
         return
-    # Only the thread that forked goes on in the child: its connections alone can be met there.
+    # Of the threads only the one that forked is in the child, and so only its connections.
     for connection in connections.all(initialized_only=True):
-        if not _is_in_memory(connection):
+        if not is_in_memory(connection):  # of that the child has a copy
             _leave(connection)
             del connections[connection.alias]
     for pools in pools_of_django():
@@ -47,11 +49,6 @@ def _leave_connections() -> None:
             del caches[alias]
 
 
-def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a database is in the memory of the process, so that the child has its own copy."""
-    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
-
-
 def _leave(connection: BaseDatabaseWrapper) -> None:
     driver = connection.connection
     is_pooled = bool((connection.settings_dict.get("OPTIONS") or {}).get("pool"))
@@ -60,7 +57,7 @@ def _leave(connection: BaseDatabaseWrapper) -> None:
     if is_pooled or not hasattr(driver, "fileno"):
         _kept.append(driver)
         return
-    # Whatever it says at its end now is lost.
+    # What it sends at its end is lost.
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.dup2(null, driver.fileno())
