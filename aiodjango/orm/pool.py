@@ -104,6 +104,7 @@ class OrmPool:
         thread = work.thread
         if thread is not None and thread.is_kept_by(work):
             return thread
+        work.set_free()  # before the choice, in which its thread counts the work it has
         if not self._threads:
             self._prepare()
         # Of equals the first, so that no more are started than are needed.
@@ -112,7 +113,6 @@ class OrmPool:
 
     def _hand_over(self, work: Work, thread: OrmThread | None) -> None:
         if thread is None:
-            work.set_free()
             self._waiting.append(work)
         else:
             thread.admit(work)
@@ -138,11 +138,11 @@ class OrmPool:
         """Give work to another thread than its own, which has another owner now."""
         with self.lock:
             thread.active -= 1
-            if work.is_reading():
-                self._waiting.append(work)
-            else:
-                # A thread that is to end may be the last one.
-                self._hand_over(work, None if thread.is_gone else self._thread_for(work))
+            if not work.is_reading():
+                work.set_free()
+            # While the threads are ending, this one may be the last.
+            may_move = work.thread is None and not thread.is_gone
+            self._hand_over(work, self._thread_for(work) if may_move else None)
 
     def next_waiting(self, thread: OrmThread) -> Work | None:
         """Take work that waits for a thread without an owner, or for this one."""

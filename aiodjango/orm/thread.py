@@ -82,7 +82,6 @@ class OrmThread(threading.Thread):
     def admit(self, work: Work) -> None:
         """Let work, which has a call, keep this thread."""
         if work.thread is not self:
-            work.set_free()
             work.check = self._close_broken if self.works else self._close_obsolete
             work.thread = self
             self.works.add(work)

@@ -194,6 +194,13 @@ class TestDjangoContext:
             assert len(names) == 1 or pause > PAUSE
         assert len(set.union(*(names for names, _ in blocks))) > 1
 
+    async def test_a_block_that_pauses_makes_no_other_thread_start(self, monkeypatch):
+        monkeypatch.setattr("aiodjango.orm.thread.PAUSE", 60)  # so that it notices nothing itself
+        async with django_context():
+            for _ in range(2):
+                assert await run_in_django(thread_name) == "aiodjango-orm-0"
+                await asyncio.sleep(1.5 * PAUSE)
+
     async def test_blocks_share_the_work(self, settings):
         settings.AIO_ORM_THREADS = 3
         barrier = threading.Barrier(3, timeout=DEADLINE)
