@@ -10,6 +10,8 @@ from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, _restore_context
 
+from aiodjango.runtime.bridge import set_main_loop
+
 from .connections import has_unread
 
 # Sets the context variables, asgiref's `Local` among them, as a function in a thread has left them.
@@ -42,8 +44,7 @@ def serve_async_to_sync(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Tas
 
     tasks: where it is noted.
     """
-    SyncToAsync.threadlocal.main_event_loop = loop
-    SyncToAsync.threadlocal.main_event_loop_pid = os.getpid()
+    set_main_loop(loop, os.getpid())
     SyncToAsync.threadlocal.task_context = tasks
 
 
