@@ -36,8 +36,8 @@ class OrmPool:
     def __init__(self, count: Callable[[], int], owner_timeout: Callable[[], float]) -> None:
         self._count = count
         self._owner_timeout = owner_timeout
-        # Held for moments only. Reentrant, because the garbage collector may close a coroutine at
-        # any moment, and that ends its work.
+        # Acquired for moments only. Reentrant, because the garbage collector may close a coroutine
+        # at any moment, and that ends its work.
         self.lock = threading.RLock()
         self._threads: list[OrmThread] = []
         # The one that gets no new work until it is idle; never two at a time.
@@ -69,7 +69,7 @@ class OrmPool:
             work.set_free()
         self._waiting.clear()
         self._threads, self.draining = [], None
-        # In the parent, a thread that is not here may hold it now.
+        # In the parent, a thread that is not here may have acquired it.
         self.lock = threading.RLock()
 
     # --- On an event loop ------------------------------------------------------------------

@@ -38,7 +38,7 @@ DRAIN_LIMIT = 5.0
 
 
 class OrmThread(threading.Thread):
-    """A thread with its connections, its queue and the work that keeps it.
+    """A thread with its connections, its queue of work, and the work that keeps it.
 
     owner_timeout: how long an owner whose end nothing tells may make no call, in seconds.
     """
@@ -80,7 +80,7 @@ class OrmThread(threading.Thread):
         return self.owner is work or work.is_reading()
 
     def admit(self, work: Work) -> None:
-        """Let work, which has a call, keep this thread."""
+        """Let work that has a call keep this thread."""
         if work.thread is not self:
             work.check = self._close_broken if self.works else self._close_obsolete
             work.thread = self
@@ -160,7 +160,7 @@ class OrmThread(threading.Thread):
         self._current = None
         self._finish(work)
         call.report(result, error)
-        # An error holds this frame by its traceback: let the frame not hold the error.
+        # The traceback of the error refers to this frame: the frame must not refer to the error.
         del call, result, error
         self._look_if_due()
 
@@ -204,12 +204,12 @@ class OrmThread(threading.Thread):
 
     def _note_cursor(self, cursor: Any) -> None:
         work = self._current
-        if work is not None:  # pragma: no branch - but for a backend's own upkeep
+        if work is not None:  # pragma: no branch - None while a back end checks a connection
             still_open = (other for other in work.cursors if other() is not None)
             try:
                 work.cursors = (*still_open, weakref.ref(cursor))
             except TypeError:  # pragma: no cover
-                pass  # a backend's own kind of cursor, of which nothing can be known
+                pass  # a back end's own kind of cursor, which cannot be observed
 
     # --- Becoming and ceasing to be exclusive, in the thread -------------------------------
 
@@ -285,7 +285,7 @@ class OrmThread(threading.Thread):
 
     def _is_read(self, apart_from: Work | None = None) -> bool:
         """Whether work has a cursor open here (under the lock)."""
-        # Of a copy: a garbage collection in the midst may end work, in this thread as well.
+        # Of a copy, because a garbage collection during the loop may end work.
         return any(work is not apart_from and work.is_reading() for work in list(self.works))
 
     def _close_caches(self, now: float) -> bool:
@@ -297,7 +297,7 @@ class OrmThread(threading.Thread):
         return True
 
     def _close_overdue(self, now: float, *, is_read: bool) -> None:
-        """See that connections past their age are closed, though the thread is not idle."""
+        """Get connections past their age closed in a thread that is not idle."""
         # Others may wait for a connection that is borrowed from a pool.
         limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
         busy = now - self._busy_since
