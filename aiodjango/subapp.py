@@ -15,8 +15,7 @@ from .conf import orm_thread_count, transaction_timeout, watch_interval
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
 from .notes import refuse_other_servers, warn_of_settings
-from .orm import share_caches
-from .orm import prepare_for_forks
+from .orm import prepare_process
 from .routes import RouteTable, ViewResource
 from .runtime.open_connections import close_open_connections
 from .urlconf.patterns import read_urlconf
@@ -174,6 +173,5 @@ def _set_up_django() -> None:
         read_setting()  # raises ImproperlyConfigured if it is invalid
     guard_templates()
     refuse_other_servers()
-    prepare_for_forks()
-    share_caches()
+    prepare_process()
     connect_signals()
