@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from django.db import connections
 
 from .gateway import Gateway, client_faults_filtered, handle_expect, is_last, refuse
-from .mount import StaticUrls
+from .mount import static_urls_under
 from .orm import close_thread_caches, forget_caches
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
 
@@ -50,7 +50,7 @@ class Fallback(Gateway):
         app.setdefault(FALLBACK, self)
         _warn_of_hiding_routes(app.router, self.mount)
         forget_caches()
-        with StaticUrls.following(self.mount), client_faults_filtered():
+        with static_urls_under(self.mount), client_faults_filtered():
             yield
         await self.close()
 
@@ -199,7 +199,7 @@ def has_fallback(app: web.Application) -> bool:
 
 
 def mount_of(apps: Sequence[web.Application]) -> str:
-    """Return the prefix of the last of these applications, each mounted in the one before."""
+    """Return the mount of the last of these applications, each mounted in the one before."""
     mount = ""
     for outer, inner in pairwise(apps):
         for resource in outer.router.resources():

@@ -10,14 +10,15 @@
 A request body is received on the event loop, in memory or in a temporary file, before the
 application runs in a worker thread, and a response is sent on the event loop again: a slow client
 takes no thread. Files of `wsgi.file_wrapper` are sent by the kernel, streams run ahead of their
-clients up to a limit, and requests that would wait too long get 503. The options of `Gateway` say
-more; its figures are `busy`, `pending`, `streams`, `shed` and `abandoned`.
+clients up to a limit, and requests that would wait too long get 503. See the options of `Gateway`;
+its figures are `busy`, `pending`, `streams`, `shed` and `abandoned`.
 
 The other names are for handlers that answer requests without a WSGI application, and that treat
 connections and bodies as the gateway does.
 """
 
 from .body import BODY_TIMEOUT, BodyWatch
+from .buffer import StreamCut
 from .connection import (
     Connection,
     attend,
@@ -43,7 +44,6 @@ from .head import Head, make_head
 from .malformed import client_faults_filtered, reason_of
 from .response import OpenFileResponse, complete_response
 from .spool import UNCOUNTED
-from .stream import StreamCut
 
 __all__ = [
     "BODY_TIMEOUT",

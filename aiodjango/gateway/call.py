@@ -20,6 +20,7 @@ from aiohttp import web
 from aiodjango.runtime.overlay import laid_over
 
 from .body import ClientLeft
+from .buffer import StreamCut
 from .connection import sending_ended
 from .head import Head, make_head
 from .response import (
@@ -29,7 +30,7 @@ from .response import (
     stored_response,
     stream_response,
 )
-from .stream import Stream, StreamCut, Streams
+from .stream import Stream, Streams
 from .threads import Workers
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A client's connection: whether the client has only ended its sending, or has left.
 
-A client may end its sending after a request and still wait for the answer, but aiohttp closes the
-connection then. TCP does not tell such a client from one that has left, until something is sent.
+A client may end its sending after a request and still wait for the response, but aiohttp closes the
+connection then. TCP cannot distinguish such a client from one that has left until data are sent.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from aiohttp.abc import AbstractAccessLogger
 
 from .decoding import as_sent
 
-# How often (seconds) a connection is examined after its client has ended its sending.
+# How often a connection is examined after its client has ended its sending, in seconds.
 EXAMINE_INTERVAL = 0.5
 _READABLE = getattr(select, "POLLIN", 0)  # Windows has none
 
 
 class Connection(asyncio.Protocol):
-    """Stands before aiohttp's protocol of a connection, to decide what the end of sending means.
+    """A protocol in front of aiohttp's, for the end of the client's sending.
 
     Requests that have arrived completely are answered, then the connection ends.
     """
 
     def __init__(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        # What asyncio calls goes straight to aiohttp's protocol, all but eof_received().
+        # asyncio calls the methods of aiohttp's protocol, except eof_received().
         vars(self).update(
             data_received=handler.data_received,
             pause_writing=handler.pause_writing,
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._state = _State(handler)
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        # When (monotonic) the client has ended its sending.
+        # When the client has ended its sending (monotonic).
         self.ended: float | None = None
         # The server has ended the connection, in the middle of a response.
         self.is_cut = False
@@ -58,11 +58,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_tls(self) -> bool:
-        # There the end of sending is the end of the connection.
+        # With TLS the end of sending is the end of the connection.
         return self._transport.get_extra_info("sslcontext") is not None
 
     def _close_after_last(self) -> None:
-        # aiohttp would drop requests that wait behind the current one.
+        # aiohttp would drop requests that wait for the current one.
         if not self._state.has_more:
             self._state.handler.close()
 
@@ -83,16 +83,16 @@ class Connection(asyncio.Protocol):
 
 
 class _State:
-    """What aiohttp's protocol is doing. There is no public way to learn it."""
+    """What aiohttp's protocol is doing. There is no public access to it."""
 
     def __init__(self, handler: web.RequestHandler) -> None:
         self.handler = handler
 
     @property
     def keeps_half_open(self) -> bool:
-        """Whether the end of sending is not the end of everything.
+        """Whether the connection stays open after the end of sending.
 
-        It is for WebSockets, and where the server was told to cancel handlers whose clients leave.
+        It does not for WebSockets, and where the server cancels handlers whose clients leave.
         """
         handler = self.handler
         cancels = handler._manager is None or handler._manager.handler_cancellation
@@ -100,7 +100,7 @@ class _State:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for a request, or will do so."""
+        """Whether it waits for a request, or is going to."""
         waiter = self.handler._waiter
         if waiter is not None:
             return not waiter.done()
@@ -108,7 +108,7 @@ class _State:
 
     @property
     def _is_starting(self) -> bool:
-        # The task of a new connection begins later, before Python 3.12.
+        # Before Python 3.12 the task of a new connection begins later.
         task = self.handler._task_handler
         if task is None:
             return False
@@ -119,7 +119,7 @@ class _State:
 
     @property
     def has_more(self) -> bool:
-        """Whether requests wait behind the current one."""
+        """Whether requests wait for the current one."""
         return bool(self.handler._messages)
 
     @property
@@ -136,10 +136,10 @@ class _State:
 
 
 class DepartureLogger(AbstractAccessLogger):
-    """Has another logger write 499 for a client that left before it had its response."""
+    """Has another logger write 499 for a client that left before it received its response."""
 
     def __init__(self, logger: AbstractAccessLogger) -> None:
-        # (Without the base class's attributes, which the other logger has.)
+        # (Without the attributes of the base class, which the other logger has.)
         self._logger = logger
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
@@ -151,7 +151,7 @@ class DepartureLogger(AbstractAccessLogger):
 class _Unanswered:
     """A response that its client has not received, for an access logger."""
 
-    status = 499  # nginx's
+    status = 499  # as in nginx's log
     reason = "Client Closed Request"
 
     def __init__(self, response: web.StreamResponse) -> None:
@@ -162,14 +162,14 @@ class _Unanswered:
 
 
 def unanswered() -> web.Response:
-    """The response to a client that has left, for access logs."""
+    """Return the response to a client that has left, for access logs."""
     return web.Response(status=_Unanswered.status, reason=_Unanswered.reason)
 
 
 def end_when_received(handler: web.RequestHandler) -> bool:
-    """End a connection after the requests that it has, at once if it has none.
+    """End a connection after the requests that have arrived, at once if there are none.
 
-    Returns False, and lets it be, while part of a request is still to be received.
+    Returns False, and does nothing, while part of a request has not arrived yet.
     """
     state = _State(handler)
     if state.is_receiving or (state.is_idle and _has_unread(handler.transport)):
@@ -182,25 +182,25 @@ def end_when_received(handler: web.RequestHandler) -> bool:
 
 
 def has_more_requests(handler: web.RequestHandler) -> bool:
-    """Whether requests have arrived on a connection that wait behind the current one."""
+    """Whether requests have arrived on a connection that wait for the current one."""
     return _State(handler).has_more
 
 
 def attend(request: web.BaseRequest) -> None:
-    """Have the connection of a request attended by a `Connection`, whoever the server is."""
+    """Put a `Connection` in front of a request's connection, where the server has not."""
     transport = request.transport
     if transport is not None and not isinstance(transport.get_protocol(), Connection):
         transport.set_protocol(Connection(request.protocol, transport))
 
 
 def sending_ended(transport: asyncio.BaseTransport) -> float | None:
-    """When (monotonic) the client has ended its sending; None if it has not. For any thread."""
+    """Return when the client has ended its sending (monotonic), or None. Thread-safe."""
     protocol = transport.get_protocol()
     return protocol.ended if isinstance(protocol, Connection) else None
 
 
 def cut(request: web.BaseRequest) -> None:
-    """End the connection in the middle of a response, so that its client sees what is missing."""
+    """End the connection in the middle of a response, so that the client notices it."""
     transport = request.transport
     if transport is not None:
         protocol = transport.get_protocol()
@@ -210,10 +210,10 @@ def cut(request: web.BaseRequest) -> None:
 
 
 def has_left(request: web.BaseRequest, response: web.StreamResponse) -> bool:
-    """Whether a client left before it had its response, as far as it is known.
+    """Whether a client left before it received its response, as far as is known.
 
-    For a stream or a file that is before it had any of it: most event streams end so. To be called
-    when the response was sent, or in the handling of the exception that ended it.
+    For a stream or a file: before it received any of it, because most event streams end so. To be
+    called when the response was sent, or while the exception is handled that ended it.
     """
     if getattr(response, "has_begun", not isinstance(response, web.Response)):
         return False
@@ -225,9 +225,9 @@ def has_left(request: web.BaseRequest, response: web.StreamResponse) -> bool:
 
 
 def is_received(request: web.BaseRequest) -> bool:
-    """Whether what was sent has reached somebody, as far as the system knows.
+    """Whether what was sent has reached the client, as far as is known.
 
-    It is asked only where there is a reason to doubt.
+    The system is asked only where it is doubtful.
     """
     transport = request.transport
     protocol = None if transport is None else transport.get_protocol()
@@ -238,12 +238,12 @@ def is_received(request: web.BaseRequest) -> bool:
 
 
 def has_hung_up(transport: asyncio.BaseTransport) -> bool:
-    """Whether the system knows that nobody is at the other end any more."""
-    return _polls(transport, 0)  # POLLHUP and POLLERR are always told
+    """Whether the system knows that the client has left."""
+    return _polls(transport, 0)  # POLLHUP and POLLERR are always reported
 
 
 def _has_unread(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether data have arrived that the event loop has not read yet, or their end."""
+    """Whether data, or their end, have arrived that the event loop has not read yet."""
     return transport is not None and _polls(transport, _READABLE)
 
 

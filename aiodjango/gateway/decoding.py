@@ -1,7 +1,7 @@
-"""The body of a request with its Content-Encoding undone, for whoever reads it as aiohttp gives it.
+"""The body of a request without its Content-Encoding, as aiohttp's handlers expect it.
 
-Where the server is an `AioRunner`, bodies arrive as they were sent: Django receives them so. All
-other handlers read a `DecodedBody`, which decodes only as far as it is read.
+An `AioRunner` leaves bodies as they were sent, because Django receives them so. All other handlers
+read a `DecodedBody`, which decodes only what is read.
 """
 
 import asyncio
@@ -18,9 +18,8 @@ from aiohttp.compression_utils import (
 )
 
 KIB = 1024
-# A decoded body that is larger than the first number, in bytes, may be at most the second number of
-# times as large as it was sent. Text rarely reaches 50 times; what is made to fill memory or disks
-# has 1,000 times and more.
+# A decoded body that is larger than the first number, in bytes, may be at most so many times as
+# large as it was sent. Text rarely exceeds 50 times; an attack has 1,000 times and more.
 RATIO_STARTS = 512 * KIB
 MAX_RATIO = 200
 # How much, in bytes, is decoded at once.
@@ -28,7 +27,7 @@ DECODED_AT_ONCE = 64 * KIB
 
 
 class DecodedBody(StreamReader):
-    """A `StreamReader` of what another one holds under a Content-Encoding.
+    """A `StreamReader` that decodes the content of another one.
 
     Reading raises HTTPUnsupportedMediaType where the package for the coding is not installed,
     HTTPRequestEntityTooLarge where the body grows out of proportion, and RequestPayloadError where
@@ -55,14 +54,14 @@ class DecodedBody(StreamReader):
         return super().at_eof() or (self.is_untouched and self.sent.at_eof())
 
     def set_exception(self, exc: Any, exc_cause: Any = None) -> None:
-        # Who waits here waits for what was sent.
+        # A read of this one waits for the other one.
         self.sent.set_exception(exc)
 
     async def wait_eof(self) -> None:
         await self.sent.wait_eof()
 
     async def _wait(self, func_name: str) -> None:
-        """Have more to read: all methods of the base class that read come here for it."""
+        """Decode more; called by all methods of the base class that read."""
         if self._is_waiting:
             raise RuntimeError(f"{func_name}() called while another coroutine reads the body")
         self._is_waiting = True
@@ -81,7 +80,7 @@ class DecodedBody(StreamReader):
         size = self.total_bytes
         while self.total_bytes == size and not self._eof:
             if self._has_more:
-                await asyncio.sleep(0)  # or a small body would keep the loop for long
+                await asyncio.sleep(0)  # or a small body would block the loop for long
                 self._decode(b"")
             elif data := await self.sent.readany():
                 self._decode(data)
@@ -90,7 +89,7 @@ class DecodedBody(StreamReader):
 
     def _decode(self, data: bytes) -> None:
         if self._coding == "deflate" and data and not self.total_raw_bytes and data[0] & 0xF != 8:
-            # Raw deflate, without the header of zlib: sent often enough that aiohttp takes it too.
+            # Raw deflate without the header of zlib, which aiohttp accepts too.
             self._decompressor = ZLibDecompressor("deflate", suppress_deflate_header=True)
         self.total_compressed_bytes = (self.total_compressed_bytes or 0) + len(data)
         try:
@@ -111,16 +110,16 @@ class DecodedBody(StreamReader):
         self.release()
 
     def release(self) -> None:
-        """Give up the decompressor, when nothing more will be read.
+        """Free the decompressor when nothing more will be read.
 
-        It may hold 16 MiB, whatever the size of the body, and the traceback of an error would keep
-        it until the next garbage collection.
+        It may take 16 MiB for a body of any size, and the traceback of an error would keep it until
+        the next garbage collection.
         """
         self._decompressor = None
 
 
 class _DecodedByServer(StreamReader):
-    """A body that the server decodes, with the bounds of a `DecodedBody`."""
+    """A body that the server decodes, with the limits of a `DecodedBody`."""
 
     __slots__ = ()
 
@@ -129,7 +128,7 @@ class _DecodedByServer(StreamReader):
         return super().feed_data(data, size)
 
     def set_exception(self, exc: Any, exc_cause: Any = None) -> None:
-        # aiohttp's parser makes an error of its own of what feed_data() raises.
+        # aiohttp's parser replaces what feed_data() raises by an error of its own.
         cause = exc.__cause__
         super().set_exception(cause if isinstance(cause, web.HTTPException) else exc)
 
@@ -137,7 +136,7 @@ class _DecodedByServer(StreamReader):
 def bound_decoded(request: web.BaseRequest) -> None:
     """Have reads of a body that the server decodes raise HTTPRequestEntityTooLarge.
 
-    As those of a `DecodedBody` do, where it grows out of proportion.
+    They raise it where the body grows out of proportion, as those of a `DecodedBody` do.
     """
     content: Any = request.content
     if type(content) is StreamReader and content.total_compressed_bytes is not None:
@@ -159,9 +158,9 @@ def check_ratio(content: StreamReader, more: bytes = b"") -> None:
 
 
 class _NoFlowControl(BaseProtocol):
-    """In the place of a connection: only what was sent may pause that.
+    """Replaces the connection of a `DecodedBody`, which must not pause the connection itself.
 
-    Nothing is decoded before it is asked for, so nothing piles up.
+    Only what is read is decoded, so its buffer does not grow.
     """
 
     def __init__(self) -> None:
@@ -178,7 +177,7 @@ _NO_FLOW_CONTROL = _NoFlowControl()
 
 
 def as_sent(request: web.BaseRequest) -> StreamReader:
-    """Return the stream of the body as it arrives: encoded, if the server does not decode it."""
+    """Return the reader of the body as it arrives: encoded, where the server does not decode it."""
     content = request.content
     return content.sent if isinstance(content, DecodedBody) else content
 

@@ -1,4 +1,4 @@
-"""Where a request ends: what its headers say about it, and when they cannot be trusted.
+"""Where a request ends: what its headers tell, and when they cannot be trusted.
 
 A server and a proxy that disagree about it take one client's body for the next client's request
 (request smuggling). aiohttp's parsers prevent most of it, and this module prevents the rest.

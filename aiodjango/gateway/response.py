@@ -14,10 +14,11 @@ from typing import IO, Any, NoReturn
 from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
+from .buffer import StreamBroken
 from .connection import cut, is_received, sending_ended
 from .head import Head
 from .spool import UNCOUNTED, MemoryBudget, MemoryFile, close_off_loop, store
-from .stream import Stream, StreamBroken
+from .stream import Stream
 
 # How much of a large body is given to the connection at once, in bytes: from memory …
 MEMORY_PART = 256 * 1024

@@ -1,102 +1,55 @@
-"""Bodies that are still being made: a buffer between the thread that makes one and its reader.
+"""Response bodies that are still being made, and the threads that make them.
 
-A stream runs ahead of its reader, in memory and then in a temporary file, up to a limit. One that
-has more to say, or that goes on for long, keeps its thread; the thread then stands aside, so that
-the others' places stay free. Only so many may stand aside: the reader that has stalled longest
-loses its stream to the next. Streams that compute, if there are several, take turns, which leaves
-half of the time to everything else.
+A stream that takes long, or that waits for its reader, keeps its thread. The thread then steps
+aside: another one takes its place and runs the requests that wait. Only so many may step aside at a
+time; beyond that the stream whose reader has read nothing for longest is disconnected. Of several
+streams that compute all the time, each gets its turn.
 """
 
 import asyncio
 import threading
 import time
-from collections import deque
 
-from .spool import UNCOUNTED, MemoryBudget, RingFile, Share
+from .buffer import Buffer
+from .spool import UNCOUNTED, MemoryBudget
 from .threads import Job, Workers
 
-# A stream that has lasted this long (seconds) stands aside, if there is room …
+# A stream that has taken so long steps aside, in seconds.
 LONG_STREAM = 1.0
-# … and one that keeps a place is looked at this often, to leave it when others wait.
-LOOK_INTERVAL = 0.1
-# How long (seconds) a stream waits for a quick reader before it begins a file.
-QUICK_READER = 0.01
-# How long (seconds) a stream computes before it lets the others have their turns …
+# How often it is checked whether a stream has to step aside, in seconds.
+CHECK_INTERVAL = 0.1
+# A reader that has read nothing for longer is not active, in seconds.
+ACTIVE_READER = 0.1
+# How long a stream waits for a fast reader before it uses a file, in seconds.
+FAST_READER = 0.01
+# How long a stream computes before others get their turn, in seconds.
 TURN = 0.005
-# … and the longest that these may take.
-LONGEST_PAUSE = 0.5
-# How much one read() takes, in bytes (more, when a part is a little longer).
-READ_SIZE = 64 * 1024
+# The longest pause of a stream that computes, in seconds.
+MAX_PAUSE = 0.5
+# How long a stream counts as one that computes after its last turn, in seconds.
+COMPUTING = 0.1
 
 
-class StreamCut(Exception):
-    """For the thread: nobody reads on (the client left or stalled, or the server shuts down)."""
-
-
-class StreamBroken(Exception):
-    """For the reader: the rest of the body will never come."""
-
-
-class Stream:
-    """The body of one response, written by one thread and read by one coroutine."""
+class Stream(Buffer):
+    """The body of one response, made by one thread and read by one coroutine."""
 
     def __init__(
         self, streams: "Streams", transport: asyncio.Transport, limit: int, memory: int
     ) -> None:
+        super().__init__(streams.workers, transport, streams.budget, limit, memory)
         self._streams = streams
-        self._transport = transport
-        self._limit = limit
-        # At least one part fits, so that a short body arrives whole.
-        self._memory_limit = max(1, min(memory, limit))
-        # Guards what follows; held for moments only, never while a file is read or written.
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._room_wanted = -1  # how little must be left unread for the thread to be woken
-        self._chunks: deque[bytes | memoryview] = deque()
-        self._in_memory = 0
-        self._share = Share(streams.budget)
-        self._ring: RingFile | None = None
-        self._in_file = 0
-        self._ended = False
-        self._complete = False
-        self._cut = False
-        self._waiter: asyncio.Future[None] | None = None
-
-        # When the stream began, and when its reader last took something (monotonic).
-        self.began = self.last_read = time.monotonic()
-        self._turn_began = self.began
+        self.began = self._turn_began = time.monotonic()
         self._computed = time.thread_time()
         self._timer: asyncio.TimerHandle
 
-    # --- In the thread that makes the body -------------------------------------------------
-
-    def keep(self, chunk: bytes) -> bool:
-        """Add `chunk` to what is in memory, if there is room; never waits. Raises StreamCut."""
-        with self._lock:
-            self._check()
-            if self._in_file or self._in_memory >= self._memory_limit:
-                return False
-            # All of it, if it is not too much for everybody: the application holds it anyway.
-            size = self._in_memory + len(chunk)
-            if not self._share.resize(size):
-                return False
-            self._in_memory = size
-            self._chunks.append(chunk)
-            self._wake_reader()
-        return True
-
-    def pass_over(self) -> None:
-        """Add nothing; let others have this place if they wait for one. Raises StreamCut."""
-        with self._lock:
-            self._check()
-        self._streams.make_way(self)
+    # ---- In the thread that makes the body ----
 
     def put(self, chunk: bytes) -> None:
-        """Add `chunk`; waits for the reader when it is too far behind. Raises StreamCut."""
+        """Add a chunk. Waits for the reader if it is too far behind. Raises StreamCut."""
         self._take_turns()
         if self.keep(chunk):
             return
-        if self._waits_for_quick_reader() and self.keep(chunk):
+        if self._has_fast_reader() and self.keep(chunk):
             return
         self._streams.make_way(self)
         rest = memoryview(chunk)
@@ -105,45 +58,31 @@ class Stream:
             if not self._in_file and self.keep(bytes(rest[:UNCOUNTED])):
                 rest = rest[UNCOUNTED:]
             elif room > 0:
-                rest = rest[self._spill(rest[:room]) :]
+                rest = rest[self.spill(rest[:room]) :]
             else:
-                self._streams.stalled(self)
-                self._wait(self._limit // 2)
+                self._streams.wait_for_reader(self)
+                self.wait(self._limit // 2)
+
+    def pass_over(self) -> None:
+        """Add nothing. The thread steps aside if requests wait for one. Raises StreamCut."""
+        self.check()
+        self._streams.make_way(self)
 
     def finish(self) -> None:
-        """The body is complete."""
-        self._end(complete=True)
-
-    def fail(self) -> None:
-        """The body ends here, and that is not how it should."""
-        self._end(complete=False)
-
-    def _end(self, complete: bool) -> None:
-        with self._lock:
-            if not self._ended:
-                self._ended = True
-                # An application may take no notice of StreamCut, but the body lacks a part then.
-                self._complete = complete and not self._cut
-                self._wake_reader()
+        """End a complete body."""
+        self.end(complete=True)
         self._streams.closed(self)
 
-    def _spill(self, part: memoryview) -> int:
-        with self._lock:
-            self._check()
-            if self._ring is None:
-                self._ring = RingFile(self._limit)
-            ring = self._ring
-        written = ring.write(part)
-        with self._lock:
-            self._in_file += written
-            self._wake_reader()
-        return written
+    def fail(self) -> None:
+        """End a body that is not complete."""
+        self.end(complete=False)
+        self._streams.closed(self)
 
-    def _waits_for_quick_reader(self) -> bool:
-        return not self._in_file and self._wait(self._memory_limit // 2, QUICK_READER)
+    def _has_fast_reader(self) -> bool:
+        return not self._in_file and self.wait(self._memory_limit // 2, FAST_READER)
 
     def _take_turns(self) -> None:
-        """Let the other streams compute, when this one has done so for a while."""
+        """Pause, if this stream has computed for a while, for the others that compute."""
         now = time.monotonic()
         if now - self._turn_began < TURN:
             return
@@ -155,144 +94,36 @@ class Stream:
             self._streams.make_way(self)
             pause = self._streams.pause(self, used)
             if pause:
-                self._wait(-1, pause)
+                self.wait(-1, pause)
 
-    def _wait(self, room_wanted: int, timeout: float | None = None) -> bool:
-        """Wait until no more than `room_wanted` bytes are unread, or else for `timeout` seconds.
-
-        Returns whether that is so. Raises StreamCut.
-        """
-        with self._lock:
-            self._room_wanted = room_wanted
-            self._room.wait_for(self._has_room, timeout)
-            self._room_wanted = -1
-            self._check()
-            return self.unread <= room_wanted
-
-    def _has_room(self) -> bool:
-        return self._cut or self.unread <= self._room_wanted
-
-    def _check(self) -> None:
-        if self._cut or self._transport.is_closing():
-            raise StreamCut
-
-    def _wake_reader(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            self._streams.workers.post(_set_result, waiter)
-
-    # --- In any thread ---------------------------------------------------------------------
-
-    @property
-    def unread(self) -> int:
-        """How many bytes wait for the reader."""
-        return self._in_memory + self._in_file
-
-    def cut(self) -> None:
-        """Let the thread end at its next chunk; at once, if it is waiting for the reader."""
-        with self._lock:
-            self._cut = True
-            self._room.notify()
-
-    # --- On the loop -----------------------------------------------------------------------
+    # ---- On the loop ----
 
     def start_reading(self) -> None:
         """To be called before the first read()."""
-        loop = self._streams.workers.loop
-        self._timer = loop.call_later(LOOK_INTERVAL, self._look)
+        self._timer = self._streams.workers.loop.call_later(CHECK_INTERVAL, self._on_timer)
 
     def stop_reading(self) -> None:
         """To be called after the last read()."""
         self._timer.cancel()
 
-    def _look(self) -> None:
-        if self._streams.keeps_its_place(self):
+    def _on_timer(self) -> None:
+        if self._streams.check(self):
             self.start_reading()
 
-    async def read(self) -> bytes | memoryview:
-        """The next part of the body, b"" at its end. Raises StreamBroken when it breaks off."""
-        while True:
-            waiter: asyncio.Future[None] | None = None
-            with self._lock:
-                chunk = self._take()
-                from_file = 0 if chunk else min(self._in_file, READ_SIZE)
-                if not chunk and not from_file:
-                    if self._ended:
-                        if self._complete:
-                            return b""
-                        raise StreamBroken
-                    waiter = self._waiter = self._streams.workers.loop.create_future()
-            if chunk:
-                return chunk
-            if waiter is None:
-                return await self._read_file(from_file)
-            await waiter
-
-    def abandon(self) -> None:
-        """Nobody reads on: end the stream, and let go of what was not read."""
-        self.cut()
-        with self._lock:
-            self._chunks.clear()
-            self._share.resize(0)
-            # A thread that is still at the file keeps it open until it is done.
-            ring, self._ring = self._ring, None
-        if ring is not None:
-            ring.free_off_loop()
-
-    def hang_up(self) -> None:
-        """Take the stream, and the connection, from a reader that does not read."""
+    def disconnect(self) -> None:
+        """End the stream and its connection."""
         self._transport.abort()
         self.cut()
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the body has ended well and is all in memory."""
-        with self._lock:
-            return self._complete and not self._in_file
-
-    def take_whole(self) -> tuple[bytes, Share]:
-        """All of a body that `is_whole`, with what it has taken of the budget."""
-        with self._lock:
-            return b"".join(self._chunks), self._share
-
-    def _take(self) -> bytes | memoryview:
-        taken: list[bytes | memoryview] = []
-        size = READ_SIZE
-        while self._chunks and size > 0:
-            chunk = self._chunks.popleft()
-            if len(chunk) > 2 * READ_SIZE:
-                chunk = memoryview(chunk)
-                self._chunks.appendleft(chunk[READ_SIZE:])
-                chunk = chunk[:READ_SIZE]
-            taken.append(chunk)
-            size -= len(chunk)
-            self._in_memory -= len(chunk)
-        if taken:
-            # (A chunk in parts is in memory until its last.)
-            if not self._chunks or type(self._chunks[0]) is bytes:
-                self._share.resize(self._in_memory)
-            self._was_read()
-        return taken[0] if len(taken) == 1 else b"".join(taken)
-
-    async def _read_file(self, size: int) -> bytes:
-        ring = self._ring
-        if ring is None:  # pragma: no cover - it has been made by whoever counted what is in it
-            raise RuntimeError("a stream without a file has nothing in it")
-        loop = asyncio.get_running_loop()
-        chunk = await loop.run_in_executor(None, ring.read, size)
-        with self._lock:
-            self._in_file -= len(chunk)
-            self._was_read()
-        return chunk
-
-    def _was_read(self) -> None:
-        self.last_read = time.monotonic()
-        if self._has_room():
-            self._room.notify()
-
 
 class Streams:
-    """The streams of a gateway, and the rule by which their threads stand aside."""
+    """The streams of a gateway on one event loop.
+
+    limit: how far each may be ahead of its reader, in bytes.
+    memory: how much of it stays in memory, in bytes.
+    budget: how much all of them may take.
+    max_aside: how many may have stepped aside at the same time.
+    """
 
     def __init__(
         self, workers: Workers, *, limit: int, memory: int, budget: MemoryBudget, max_aside: int
@@ -305,14 +136,14 @@ class Streams:
         self._lock = threading.Lock()
         self._open: dict[Stream, Job] = {}
         self._aside: set[Stream] = set()
-        # Streams that compute, and until when (monotonic) they are taken for such.
+        # Until when each stream counts as one that computes (monotonic).
         self._computing: dict[Stream, float] = {}
         self._stopping = False
 
-    # --- In the threads --------------------------------------------------------------------
+    # ---- In the threads ----
 
     def open(self, job: Job, transport: asyncio.Transport) -> Stream:
-        """A new stream, made by the thread that runs `job`, for the client of `transport`."""
+        """Return a new stream for a client, made by a job in its thread."""
         stream = Stream(self, transport, self._limit, self._memory)
         with self._lock:
             self._open[stream] = job
@@ -321,107 +152,93 @@ class Streams:
         return stream
 
     def pause(self, stream: Stream, used: float) -> float:
-        """How long (seconds) `stream` is to pause, which has computed for `used` seconds.
+        """Return how long a stream has to pause that has computed for `used` seconds.
 
-        Each of the others that compute shall have as much, and the rest of the server as they all.
-        One that keeps a place among the threads should rather come to its end.
+        Each of the others that compute gets as much time, and the rest of the server as much as
+        all of them. A stream that has not stepped aside does not pause, so that it ends sooner.
         """
         now = time.monotonic()
         with self._lock:
             others = sum(
                 until > now for other, until in self._computing.items() if other is not stream
             )
-            pause = min(2 * used * others, LONGEST_PAUSE) if stream in self._aside else 0.0
-            self._computing[stream] = now + pause + LOOK_INTERVAL
+            pause = min(2 * used * others, MAX_PAUSE) if stream in self._aside else 0.0
+            self._computing[stream] = now + pause + COMPUTING
         return pause
 
     def make_way(self, stream: Stream) -> None:
-        """Let others have the place of `stream`, if they wait for one and if there is room."""
+        """Have a stream step aside if requests wait for a thread, and if the limit allows it."""
         if self.workers.pending and stream not in self._aside:
-            with self._lock:
-                if self._has_room:
-                    self._step_aside(stream)
+            self._step_aside(stream, may_disconnect=False)
 
-    def stalled(self, stream: Stream) -> None:
-        """The thread of `stream` will wait for its reader."""
-        with self._lock:
-            victim = None if stream in self._aside or self._has_room else self._make_room(stream)
-            if victim is not stream:
-                self._step_aside(stream)
-        if victim is not None:
-            self.workers.post(victim.hang_up)
+    def wait_for_reader(self, stream: Stream) -> None:
+        """Have a stream step aside because its thread is going to wait for the reader."""
+        self._step_aside(stream, may_disconnect=True)
 
     def closed(self, stream: Stream) -> None:
-        """The thread of `stream` has made the last of it."""
+        """Forget a stream whose body has ended."""
         with self._lock:
             self._open.pop(stream, None)
             self._computing.pop(stream, None)
             self._aside.discard(stream)
 
-    # --- On the loop -----------------------------------------------------------------------
+    # ---- On the loop ----
 
     @property
     def aside(self) -> int:
-        """How many streams' threads stand aside."""
+        """How many streams have stepped aside."""
         return len(self._aside)
 
-    def keeps_its_place(self, stream: Stream) -> bool:
-        """Look whether `stream` is to leave its place among the threads, and return the answer."""
+    def check(self, stream: Stream) -> bool:
+        """Have a stream step aside if it takes long. Returns whether to check it again."""
         is_long = time.monotonic() - stream.began > LONG_STREAM
-        victim = None
+        is_needed = self.workers.pending > 0
+        if is_long or is_needed:
+            self._step_aside(stream, may_disconnect=is_long and is_needed)
         with self._lock:
-            if stream not in self._open or stream in self._aside:
-                return False
-            if self._has_room:
-                if not is_long and not self.workers.pending:
-                    return True
-            elif is_long and self.workers.pending:
-                # The place is needed.
-                victim = self._make_room(stream)
-            else:
-                return True
-            if victim is not stream:
-                self._step_aside(stream)
-        if victim is not None:
-            victim.hang_up()
-        return False
+            return stream in self._open and stream not in self._aside
 
     def stop(self) -> None:
-        """End all streams at their next chunk, those not yet opened too."""
+        """End all streams at their next part, and those that are opened later."""
         with self._lock:
             self._stopping = True
             streams = list(self._open)
         for stream in streams:
             stream.cut()
 
-    # --- Under the lock --------------------------------------------------------------------
+    # ---- In any thread ----
 
-    @property
-    def _has_room(self) -> bool:
-        return len(self._aside) < self._max_aside
+    def _step_aside(self, stream: Stream, *, may_disconnect: bool) -> None:
+        """Have a stream step aside if possible.
 
-    def _step_aside(self, stream: Stream) -> None:
-        if stream not in self._aside and stream in self._open:
-            self._aside.add(stream)
-            self.workers.step_aside(self._open[stream])
+        may_disconnect: whether a stream is disconnected where too many have stepped aside, which
+            may be the same one.
+        """
+        excess = None
+        with self._lock:
+            if stream in self._aside or stream not in self._open:
+                return
+            if len(self._aside) >= self._max_aside:
+                if not may_disconnect:
+                    return
+                excess = self._excess(stream)
+                self._aside.discard(excess)  # its thread is going to end
+            if excess is not stream:
+                self._aside.add(stream)
+                self.workers.step_aside(self._open[stream])
+        if excess is not None:
+            self.workers.post(excess.disconnect)
 
-    def _make_room(self, stream: Stream) -> Stream:
-        """Choose who is cut off when `stream` is to stand aside: that one, perhaps.
+    def _excess(self, stream: Stream) -> Stream:
+        """Return the stream that is disconnected if one more steps aside.
 
-        It is the stream whose reader has stalled longest. While none stalls it is the last to come.
+        That is the one whose reader has read nothing for longest. Where all readers are active it
+        is the last one, so that no stream is interrupted for another.
         """
         now = time.monotonic()
         stalled = [
             other
             for other in (*self._aside, stream)
-            if other.unread and now - other.last_read > LOOK_INTERVAL
+            if other.unread and now - other.last_read > ACTIVE_READER
         ]
-        victim = min(stalled, key=lambda other: other.last_read, default=stream)
-        # Its thread will be gone in a moment.
-        self._aside.discard(victim)
-        return victim
-
-
-def _set_result(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+        return min(stalled, key=lambda other: other.last_read, default=stream)
