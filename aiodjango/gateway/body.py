@@ -70,7 +70,7 @@ async def receive_body(
                     raise too_large(max_size, length)
                 await spool.write(chunk)
                 del chunk  # or it would stay in memory until the next one arrives
-        file = await spool.finish()
+        file = spool.finish()
     except BaseException as error:
         spool.discard()
         if isinstance(error, web.RequestPayloadError | HttpProcessingError):

@@ -124,58 +124,51 @@ def close_off_loop(file: IO[bytes]) -> None:
 class Spool:
     """Stores a body that arrives in chunks on the event loop; a file is written in a thread.
 
-    memory_limit: how much of the body stays in memory, in bytes.
+    memory_limit: how large a body in memory may be, in bytes.
     """
 
     def __init__(self, memory_limit: int, budget: MemoryBudget) -> None:
         self.length = 0
         self._share = Share(budget)
         self._memory_limit = memory_limit
-        self._chunks: list[bytes] = []
-        self._in_memory = 0
-        self._file: IO[bytes] | None = None
+        self._file: IO[bytes] = MemoryFile(b"", self._share)
         self._writing: asyncio.Future[None] | None = None
 
     async def write(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._in_memory += len(chunk)
         self.length += len(chunk)
-        if self._in_memory > self._memory_limit or not self._share.resize(self._in_memory):
-            await self._flush()
+        if (
+            isinstance(self._file, MemoryFile)
+            and self.length <= self._memory_limit
+            and self._share.resize(self.length)
+        ):
+            self._file.write(chunk)
+            return
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._write_to_file, chunk)
+        # Shielded: after a cancellation discard() has to wait for the thread that uses the file.
+        await asyncio.shield(self._writing)
+        self._writing = None
 
-    async def finish(self) -> IO[bytes]:
+    def _write_to_file(self, chunk: bytes) -> None:
+        if isinstance(self._file, MemoryFile):
+            in_memory = self._file
+            self._file = tempfile.TemporaryFile(buffering=FILE_BUFFER)  # noqa: SIM115
+            self._file.write(in_memory.getvalue())
+            in_memory.close()
+        self._file.write(chunk)
+
+    def finish(self) -> IO[bytes]:
         """Return the complete body, to be read from its start and closed by the caller."""
-        if self._file is None:
-            content = b"".join(self._chunks)
-            if len(content) <= UNCOUNTED:
-                return io.BytesIO(content)
-            return MemoryFile(content, self._share)
-        await self._flush()
         self._file.seek(0)
         return self._file
 
     def discard(self) -> None:
         """Close the file, after a write that may still be running in its thread."""
-        self._chunks.clear()
-        self._share.resize(0)
-        if self._file is None:
-            return
         if self._writing is None:
             close_off_loop(self._file)
         else:
             self._writing.add_done_callback(lambda _: self.discard())
             self._writing = None
-
-    async def _flush(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(buffering=FILE_BUFFER)  # noqa: SIM115
-        chunks, self._chunks, self._in_memory = self._chunks, [], 0
-        loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(None, self._file.writelines, chunks)
-        # Shielded: after a cancellation discard() has to wait for the thread that uses the file.
-        await asyncio.shield(self._writing)
-        self._writing = None
-        self._share.resize(self._in_memory)
 
 
 class RingFile:

@@ -178,7 +178,7 @@ async def test_a_body_that_others_leave_no_memory_for_goes_to_a_file(serve, unti
                 break
         assert in_file != in_memory
         # A small one is no matter.
-        assert (await server.post("/", b"small")).body == b"BytesIO"
+        assert (await server.post("/", b"small")).body == in_memory
     async with asyncio.timeout(DEADLINE):
         while (await server.post("/", body)).body != in_memory:
             pass
