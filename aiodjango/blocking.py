@@ -1,12 +1,12 @@
-"""Under DEBUG: which view blocks the event loop, and at which line it stands meanwhile.
+"""Under DEBUG: names the view that blocks the event loop, and the line where it does.
 
-A thread looks a few dozen times a second whether the loop runs a task. If so, it asks the loop for
-an answer, and looks where the task stands for as long as none comes. An idle loop is not woken, and
+A thread checks a few dozen times a second whether the loop runs a task. If so, it asks the loop for
+an answer, and looks at the task's stack until the answer comes. An idle loop is not woken, and
 without DEBUG there is no thread.
 
-Why not asyncio's debug mode? It tells after the fact how long a callback took, which for all
-requests of a connection is the same one of aiohttp's, and not the line; and it makes each callback
-several times as dear.
+Why not asyncio's debug mode? It tells afterwards how long a callback took, which is the same one of
+aiohttp for all requests of a connection, and not the line; and it makes each callback several
+times as slow.
 """
 
 import asyncio
@@ -35,25 +35,21 @@ from .urlconf.patterns import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
 
-# How long (seconds) a view may keep the loop from everything else.
+# How long (seconds) a view may block the loop without being named.
 THRESHOLD = 0.1
-# How often (seconds) the loop is looked at.
+# How often (seconds) the loop is checked.
 INTERVAL = THRESHOLD / 4
 # After how long (seconds) a view is named although it still blocks: it may wait for its own server.
-PATIENCE = 5.0
-# For how long (seconds) the same function isn't named again.
-QUIET = 5.0
-# A call into C may keep the interpreter from all other threads. Then the task is seen at one of the
-# instructions before or after the call, which may be on other lines.
+UNFINISHED = 5.0
+# For how long (seconds) the same function is not named again.
+REPEAT_INTERVAL = 5.0
+# A call into C may keep the GIL all the time. Then the task is seen at one of the instructions
+# before or after the call, which may be on other lines.
 NEARBY = (
     "No other thread could run for most of that time: the cause may be on a line close to this.\n"
 )
 
-# Without a GIL another thread's frames may be looked at from Python 3.14 on, but not their local
-# variables: https://docs.python.org/3/howto/free-threading-python.html
-FRAMES_ARE_SAFE = sys.version_info >= (3, 14)
-
-# Where nothing of a project's stands.
+# Where no code of a project is.
 _LIBRARIES = (
     "<frozen ",
     sysconfig.get_path("stdlib") + os.sep,
@@ -67,7 +63,7 @@ _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"}
 
 async def watch_loop(app: web.Application) -> AsyncIterator[None]:
     """Under DEBUG, name in the log what blocks an application's loop. For its cleanup_ctx."""
-    if not settings.DEBUG or not (has_gil() or FRAMES_ARE_SAFE):
+    if not (settings.DEBUG and can_look_at_frames()):
         yield
         return
     watcher = Watcher.of_this_loop()
@@ -77,10 +73,16 @@ async def watch_loop(app: web.Application) -> AsyncIterator[None]:
         watcher.release()
 
 
-class Place(NamedTuple):
-    """Where a project's code stands.
+def can_look_at_frames() -> bool:
+    """Whether the frames of other threads may be examined, apart from their local variables."""
+    # https://docs.python.org/3/howto/free-threading-python.html
+    return has_gil() or sys.version_info >= (3, 14)
 
-    view: the dotted name of the view that has led there, None for a task that is no request's.
+
+class Position(NamedTuple):
+    """A line in the code of a project.
+
+    view: the dotted name of the view that has called it, None for a task without a request.
     """
 
     view: str | None
@@ -111,9 +113,9 @@ class Watcher:
 
     @classmethod
     def of_this_loop(cls) -> "Watcher":
-        """Return the running loop's watcher, started if it's the first that is asked for.
+        """Return the running loop's watcher, and start it for the first caller.
 
-        Each caller has to release() it in the end.
+        Each caller has to call release() in the end.
         """
         loop = asyncio.get_running_loop()
         with cls._lock:
@@ -146,7 +148,7 @@ class Watcher:
 
     def _run(self) -> None:
         stopwatch = Stopwatch(self._cpu_time)
-        # A loop may be closed without our being released.
+        # A loop may be closed without a call of release().
         while not (self._ending.wait(INTERVAL) or self._loop.is_closed()):
             stopwatch.lap()
             if asyncio.current_task(self._loop) is not None:
@@ -155,7 +157,7 @@ class Watcher:
             del self._by_loop[self._loop]
 
     def _watch(self, stopwatch: "Stopwatch") -> None:
-        """Tell of what keeps the loop for longer than it may, until it answers.
+        """Report what blocks the loop for longer than THRESHOLD, until it answers.
 
         Until then each task has run for one step at most: its next one comes after the answer.
         """
@@ -164,14 +166,14 @@ class Watcher:
         with contextlib.suppress(RuntimeError):  # it has just been closed
             self._loop.call_soon_threadsafe(self._answer)
         while not (self._ending.is_set() or self._loop.is_closed()):
-            task, place = self._look()
+            task, position = self._look()
             if task is None or task is not block.task:
                 self._tell(block, stopwatch.elapsed)
-                # Before we could look, it may have kept us waiting as well.
+                # Before this look it may have blocked this thread as well.
                 block = Block(task, stopwatch.elapsed - stopwatch.late)
-            block.places[place] += 1
+            block.positions[position] += 1
             block.unseen = max(block.unseen, stopwatch.late)
-            if stopwatch.elapsed - block.begun > PATIENCE:
+            if stopwatch.elapsed - block.begun > UNFINISHED:
                 self._tell(block, stopwatch.elapsed, is_over=False)
             if self._answered.wait(INTERVAL):
                 break
@@ -180,38 +182,38 @@ class Watcher:
         block.unseen = max(block.unseen, stopwatch.late)
         self._tell(block, stopwatch.elapsed)
 
-    def _look(self) -> tuple[asyncio.Task[Any] | None, Place | None]:
-        """The task that the loop runs, and where that stands in the project's code."""
+    def _look(self) -> tuple[asyncio.Task[Any] | None, Position | None]:
+        """Return the task that the loop runs, and its line in the project's code."""
         task = asyncio.current_task(self._loop)
         if task is None:
             return None, None
-        # (Named as if private, but documented.) If it's done by now, it's on no stack any more.
+        # (_current_frames() is documented.) A task that has ended by now is on no stack.
         frames = _frames_of(task, sys._current_frames().get(self._loop_thread))
         if not frames or any(_package(frame) in _DEBUGGERS for frame in frames):
             return None, None
-        return task, _find_place(frames)
+        return task, _find_position(frames)
 
     def _tell(self, block: "Block", now: float, *, is_over: bool = True) -> None:
         took = now - block.begun
         if block.task is None or block.is_told or took <= THRESHOLD:
             return
         block.is_told = True
-        ((place, _),) = block.places.most_common(1)
-        if place is None:
-            return  # nothing of the project's
-        key = place.view, place.filename, place.function
+        ((position, _),) = block.positions.most_common(1)
+        if position is None:
+            return  # not in the project's code
+        key = position.view, position.filename, position.function
         if now < self._told.get(key, now):
             return
-        self._told[key] = now + QUIET
+        self._told[key] = now + REPEAT_INTERVAL
         logger.warning(
             "%s %s the event loop for %.2f s%s, and nothing else was served meanwhile:\n%s%s"
             "Await an async library here, or await asyncio.to_thread(…) for what waits or "
             "computes and aiodjango.run_in_django(…) for Django's sync code.",
-            f"The view {place.view}" if place.view else "A task",
+            f"The view {position.view}" if position.view else "A task",
             "blocked" if is_over else "has blocked",
             took,
             "" if is_over else " until now",
-            place,
+            position,
             NEARBY if block.unseen > took / 2 else "",
         )
 
@@ -228,21 +230,21 @@ class Block:
     def __init__(self, task: asyncio.Task[Any] | None, begun: float) -> None:
         self.task = task
         self.begun = begun
-        self.places: Counter[Place | None] = Counter()
+        self.positions: Counter[Position | None] = Counter()
         # The longest time (seconds) in which the interpreter was not free for a look.
         self.unseen = 0.0
         self.is_told = False
 
 
 class Stopwatch:
-    """Measures time less that in which the process did not run.
+    """Measures time, without the time in which the process did not run.
 
-    A laptop that was closed, a process that was stopped, a machine that is busy otherwise: then
-    the watcher itself wakes late, and no view is to blame. But it wakes late, too, when the loop's
-    thread computes without letting go of the interpreter. So of a wait that took longer than
-    asked for, that much counts which the loop's thread has computed.
+    If a laptop was closed, a process was stopped or a machine is overloaded, the watcher itself
+    wakes late, and no view is the cause. But it also wakes late when the loop's thread computes
+    without releasing the GIL. So a wait that took longer than intended counts as far as the loop's
+    thread has computed in it.
 
-    computed: tells how long, in seconds, the loop's thread has computed until now.
+    computed: returns how long the loop's thread has computed until now, in seconds.
     """
 
     def __init__(self, computed: Callable[[], float]) -> None:
@@ -253,7 +255,7 @@ class Stopwatch:
         self.late = 0.0
 
     def lap(self) -> None:
-        """Count a wait of INTERVAL, or less, that is over."""
+        """Count a wait of INTERVAL, or less, that has ended."""
         now, cpu = time.monotonic(), self._computed()
         waited = now - self._now
         self.late = max(0.0, min(waited - INTERVAL, cpu - self._cpu))
@@ -262,7 +264,7 @@ class Stopwatch:
 
 
 def _cpu_clock() -> Callable[[], float]:
-    """A clock that tells how long the calling thread has computed, when asked by another."""
+    """Return a clock by which other threads can read how long the calling thread has computed."""
     if not hasattr(time, "pthread_getcpuclockid"):
         # The best there is.
         return time.process_time  # pragma: no cover - macOS, Windows
@@ -270,7 +272,7 @@ def _cpu_clock() -> Callable[[], float]:
 
 
 def _frames_of(task: asyncio.Task[Any], frame: FrameType | None) -> list[FrameType]:
-    """The frames of a task that runs, outermost first; none if `frame` isn't within it."""
+    """Return the frames of a running task, outermost first; none if `frame` is not within it."""
     root = getattr(task.get_coro(), "cr_frame", None)
     frames = []
     while frame is not None:
@@ -281,34 +283,34 @@ def _frames_of(task: asyncio.Task[Any], frame: FrameType | None) -> list[FrameTy
     return []
 
 
-def _find_place(frames: list[FrameType]) -> Place | None:
-    """Where a task stands: its innermost line that is the project's, or else its view's."""
+def _find_position(frames: list[FrameType]) -> Position | None:
+    """Return the innermost line of a task in the project's code, or else in its view."""
     view, own = _find_view(frames)
     for frame in reversed(own):
         if not _is_library(frame.f_code.co_filename):
-            return _place(view, frame)
+            return _position(view, frame)
     if view is not None:
         for frame in own:
             if _package(frame) not in _BETWEEN:  # a view that was installed
-                return _place(view, frame)
+                return _position(view, frame)
     return None
 
 
 def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
-    """The name of the view that a task is in, if it's in one, and the frames below the call."""
+    """Return the name of the view that a task runs, if any, and the frames below the call."""
     for number, frame in enumerate(frames):
         if (
             frame.f_code.co_qualname == "make_handler.<locals>.handler"
             and frame.f_globals["__name__"] == "aiodjango.views.handler"
         ):
-            return _find_lifted_view(frames[number:]), frames[number + 1 :]
+            return _coroutine_view_name(frames[number:]), frames[number + 1 :]
     if is_run_by_async_to_sync(frames[0].f_code):  # a native async view of Django, for one
-        return _find_native_view(frames[1:]), frames[1:]
+        return _async_django_view_name(frames[1:]), frames[1:]
     return None, frames
 
 
-def _find_lifted_view(frames: list[FrameType]) -> str | None:
-    """The name of the view that the first of the frames calls."""
+def _coroutine_view_name(frames: list[FrameType]) -> str | None:
+    """Return the name of the coroutine view that the first of the frames calls."""
     if has_gil():
         pattern: UrlconfPattern = frames[0].f_locals["pattern"]
         return pattern.view_name
@@ -317,8 +319,8 @@ def _find_lifted_view(frames: list[FrameType]) -> str | None:
     return next(names, None)
 
 
-def _find_native_view(frames: list[FrameType]) -> str | None:
-    """The name of the async Django view that has a request, among the arguments of the frames."""
+def _async_django_view_name(frames: list[FrameType]) -> str | None:
+    """Return the name of Django's async view, by a request in the arguments of the frames."""
     if not has_gil():
         return None
     for frame in frames:
@@ -330,11 +332,11 @@ def _find_native_view(frames: list[FrameType]) -> str | None:
     return None
 
 
-def _place(view: str | None, frame: FrameType) -> Place:
+def _position(view: str | None, frame: FrameType) -> Position:
     code = frame.f_code
     # A frame that is just between two lines has none.
     line = frame.f_lineno or code.co_firstlineno
-    return Place(view, code.co_filename, line, code.co_name)
+    return Position(view, code.co_filename, line, code.co_name)
 
 
 def _package(frame: FrameType) -> str:

@@ -1,4 +1,4 @@
-"""Calls that threads make on an event loop: one wake-up of it carries all that has gathered."""
+"""Calls that threads make on an event loop: it is woken once for all that are pending."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class LoopCalls:
-    """Calls to be made on one event loop. `make` is for the loop, the rest for any thread."""
+    """Calls to be made on one event loop. `make` is for the loop, the others for any thread."""
 
     def __init__(self) -> None:
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -18,7 +18,7 @@ class LoopCalls:
         self._wake_up = threading.Lock()
 
     def add(self, function: Callable[..., object], *args: Any) -> None:
-        """Have `function(*args)` called with the next wake-up."""
+        """Call `function(*args)` with the next wake-up."""
         self._calls.append((function, args))
 
     def wake(self, loop: asyncio.AbstractEventLoop, context: Context | None = None) -> bool:

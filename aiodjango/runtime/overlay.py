@@ -1,8 +1,8 @@
-"""The context of a request in a thread that has a context of its own.
+"""The context variables of a request in a thread that has a context of its own.
 
-A worker thread keeps one context for its life, as a thread of any WSGI server does. So whatever is
-kept per thread in context variables, above all by asgiref's `Local` (Django's `caches`), is made
-once for the thread and not for each request. What aiohttp's middlewares have set for a request is
+A worker thread keeps one context for its life, as under any WSGI server. So what is kept per thread
+in context variables, above all by asgiref's `Local` (Django's `caches`), is made once for the
+thread and not for each request. The variables that aiohttp's middlewares have set for a request are
 added to that context while the thread runs the request.
 """
 
@@ -14,9 +14,9 @@ _THREADS_OWN = frozenset(("asgiref.local", "decimal_context"))
 
 
 class laid_over:
-    """Sets the variables of `context` in the current one; afterwards puts back what was there.
+    """A context manager: the variables of `context` are set in the current context inside it.
 
-    A context manager; as a generator it would cost each request more.
+    (Written with contextlib it would be slower.)
     """
 
     __slots__ = ("_context", "_tokens")

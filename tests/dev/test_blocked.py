@@ -1,6 +1,14 @@
 """A view that blocks the event loop is named in the terminal."""
 
+import pytest
+
+from aiodjango.blocking import can_look_at_frames
+
 from .conftest import get
+
+pytestmark = pytest.mark.skipif(
+    not can_look_at_frames(), reason="a free-threaded Python before 3.14 names no views"
+)
 
 
 async def test_a_blocking_view_is_named(runserver, project):
