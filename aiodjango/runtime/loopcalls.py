@@ -39,7 +39,7 @@ class LoopCalls:
 
     def make(self) -> None:
         """Make the calls."""
-        # Released first: what is added from now on either is still seen below or wakes again.
+        # Released first: a call that is added from now on is made below, or wakes the loop again.
         if self._wake_up.locked():
             self._wake_up.release()
         while self._calls:
