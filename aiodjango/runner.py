@@ -177,6 +177,14 @@ class _FirstLine(asyncio.Protocol):
         self._connection.connection_lost(error)
 
 
+async def end_at_once(runner: web.AppRunner) -> None:
+    """End a server without waiting for its clients, as in development and in tests."""
+    if runner.server is not None:
+        for connection in runner.server.connections:
+            connection.force_close()
+    await runner.cleanup()
+
+
 def _check_names(options: dict[str, Any]) -> None:
     """Raise TypeError for unknown options.
 

@@ -138,6 +138,13 @@ def applications(app: web.Application) -> Iterator[web.Application]:
             yield from applications(mounted)
 
 
+def fallbacks(app: web.Application) -> Iterator[Fallback]:
+    """Iterate over the fallbacks of an application and of those mounted in it."""
+    for part in applications(app):
+        if FALLBACK in part:
+            yield part[FALLBACK]
+
+
 def view_resources(app: web.Application) -> list[ViewResource]:
     """Return the resources of all coroutine views in an application and those mounted in it."""
     return [

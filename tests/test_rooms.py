@@ -35,8 +35,8 @@ IMPORTS = {
     "subapp": "routes views fallback files urlconf orm broadcast blocking conf runtime notes",
     "runner": "gateway runtime",
     "worker": "runner",
-    "dev": "subapp runner fallback gateway conf",
-    "test": "dev subapp runner fallback gateway views orm broadcast conf runtime",
+    "dev": "subapp runner gateway conf",
+    "test": "dev subapp runner gateway views orm broadcast conf runtime",
     "management": "aiodjango dev subapp broadcast urlconf",
     "aiodjango": "subapp runner fallback views urlconf orm notes",
 }

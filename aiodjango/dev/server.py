@@ -11,9 +11,8 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.servers.basehttp import WSGIServer, get_internal_wsgi_application
 
 from aiodjango.conf import load_aio_application, load_aio_application_factory
-from aiodjango.fallback import FALLBACK
-from aiodjango.runner import DJANGO_LIMITS, AioRunner
-from aiodjango.subapp import applications, get_aio_application
+from aiodjango.runner import DJANGO_LIMITS, AioRunner, end_at_once
+from aiodjango.subapp import fallbacks, get_aio_application
 
 from .log import AccessLogger, CountingWriter, ProtocolLogger, log_websocket
 from .static import FilesInFront
@@ -125,7 +124,8 @@ class DevelopmentServer:
             # After the start, when all parts of the application have their fallbacks, and a
             # relative STATIC_URL contains the mount.
             if not self._use_threading:
-                _limit_to_one_thread(self.app)
+                for fallback in fallbacks(self.app):
+                    fallback.threads = 1
             if self._use_static:
                 files = FilesInFront([StaticFilesHandler])
                 files.install(server)
@@ -133,18 +133,9 @@ class DevelopmentServer:
             await self._stopping.wait()
         finally:
             protocol_logger.is_ending = True
-            if runner.server is not None:
-                for connection in runner.server.connections:
-                    connection.force_close()
-            await runner.cleanup()
+            await end_at_once(runner)
             if files is not None:
                 await files.close()
-
-
-def _limit_to_one_thread(app: web.Application) -> None:
-    for part in applications(app):
-        if FALLBACK in part:
-            part[FALLBACK].threads = 1
 
 
 def _count_bodies(server: web.Server) -> None:

@@ -20,10 +20,12 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 from yarl import URL
 
+from aiodjango.subapp import fallbacks
+
 from .exchange import Exchange, RecordingHandler
 from .oneatatime import OneAtATime
 from .response import make_response, read_cookies
-from .server import Factory, LoopServer, gateways
+from .server import Factory, LoopServer
 
 T = TypeVar("T")
 
@@ -94,12 +96,12 @@ class AioClient(AsyncClient):
 
     def _prepare(self, app: web.Application) -> None:
         self._in_django = []
-        for gateway in gateways(app):
-            application = gateway.application
+        for fallback in fallbacks(app):
+            application = fallback.application
             if type(application) is WSGIHandler:
                 application = RecordingHandler(enforce_csrf_checks=self._enforces_csrf)
-            gateway.application = OneAtATime(application)
-            self._in_django.append(gateway.application)
+            fallback.application = OneAtATime(application)
+            self._in_django.append(fallback.application)
 
     # --- Requests --------------------------------------------------------------------------
 

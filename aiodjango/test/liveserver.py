@@ -16,9 +16,11 @@ from django.utils.functional import classproperty
 
 from aiodjango.dev.static import FilesInFront
 from aiodjango.orm import close_orm_threads
+from aiodjango.runner import end_at_once
+from aiodjango.subapp import fallbacks
 
 from .connections import Override, install, orm_calls_on
-from .server import Factory, end, gateways, make, make_runner
+from .server import Factory, make, make_runner
 
 
 class LiveServer(ThreadedWSGIServer):
@@ -78,7 +80,7 @@ class LiveServer(ThreadedWSGIServer):
             await self._app_runner.setup()
             # After the start, when a relative STATIC_URL contains the mount.
             self._files = FilesInFront(self.file_handlers)
-            for gateway in [*gateways(app), self._files.gateway]:
+            for gateway in [*fallbacks(app), self._files.gateway]:
                 gateway.application = _OnConnections(
                     gateway.application,
                     override,
@@ -87,14 +89,14 @@ class LiveServer(ThreadedWSGIServer):
             self._files.install(cast(web.Server, self._app_runner.server))
             await web.SockSite(self._app_runner, self.socket).start()
         except BaseException:
-            await end(self._app_runner)
+            await end_at_once(self._app_runner)
             raise
 
     async def _serve(self) -> None:
         try:
             await self._stopping.wait()
         finally:
-            await end(self._app_runner)
+            await end_at_once(self._app_runner)
             await self._files.close()
 
 

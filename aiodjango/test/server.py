@@ -1,7 +1,7 @@
 """A server for tests: an aiohttp application on a local port."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import cast
 from wsgiref.types import WSGIApplication
 
@@ -12,10 +12,8 @@ from django.conf import settings
 from yarl import URL
 
 from aiodjango.conf import load_aio_application_factory
-from aiodjango.fallback import FALLBACK
-from aiodjango.gateway import Gateway
-from aiodjango.runner import DJANGO_LIMITS, AioRunner
-from aiodjango.subapp import applications, get_aio_application
+from aiodjango.runner import DJANGO_LIMITS, AioRunner, end_at_once
+from aiodjango.subapp import get_aio_application
 
 from .exchange import Exchanges
 
@@ -53,21 +51,6 @@ def make_runner(app: web.Application) -> web.AppRunner:
             "one for each call."
         )
     return AioRunner(app, access_log=None, shutdown_timeout=GRACE, idle_grace=0, **DJANGO_LIMITS)
-
-
-def gateways(app: web.Application) -> Iterator[Gateway]:
-    """Iterate over the gateways of an application and of those mounted in it."""
-    for part in applications(app):
-        if FALLBACK in part:
-            yield part[FALLBACK]
-
-
-async def end(runner: web.AppRunner) -> None:
-    """End a server at once: no client waits for a response."""
-    if runner.server is not None:
-        for connection in runner.server.connections:
-            connection.force_close()
-    await runner.cleanup()
 
 
 class LoopServer:
@@ -149,4 +132,4 @@ class LoopServer:
                 response.close()
             await self.session.close()
             if runner is not None:
-                await end(runner)
+                await end_at_once(runner)
