@@ -1,8 +1,10 @@
 """What the documentation says of names, options, settings, commands and checks is what they are."""
 
+import ast
 import importlib
 import inspect
 import re
+import textwrap
 from functools import reduce
 from pathlib import Path
 
@@ -120,6 +122,27 @@ def test_a_name_that_does_not_exist_is_found_out():
         resolve("aiodjango.set_up")
     with pytest.raises(AttributeError, match="nowhere"):
         resolve("aiodjango.nowhere.function")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_in_a_page_is_python_and_imports_what_exists(page):
+    """Most examples are files that other tests run. These are the others, with parts left out."""
+    blocks = re.findall(
+        r"^( *)\.\. code-block:: python\n((?:\1   .*\n|\n)+)", page.read_text(), re.MULTILINE
+    )
+    for _, block in blocks:
+        code = textwrap.dedent(re.sub(r"^ +:\w+:.*\n", "", block, flags=re.MULTILINE))
+        tree = compile(code, page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and is_installed(node.module):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{node.module}.{name.name}"
+
+
+def is_installed(module):
+    """Whether a module is no part of a project that an example is about."""
+    return module is not None and module.partition(".")[0] in {"aiodjango", "aiohttp", "django"}
 
 
 # ---- Options ----
