@@ -1,4 +1,4 @@
-"""WebSockets and streaming for Django sites: coroutine views on aiohttp, beside the others."""
+"""WebSockets and streaming for Django sites: coroutine views on aiohttp, alongside Django's own."""
 
 from .fallback import FALLBACK
 from .notes import explain_errors
