@@ -13,7 +13,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, StreamWriter
 
 from aiodjango import get_aio_application
-from aiodjango.gateway.call import Call
+from aiodjango.gateway.call import WsgiCall
 from aiodjango.gateway.environ import TrustedProxies, build_environ
 from aiodjango.gateway.head import make_head
 from aiodjango.gateway.response import complete_response
@@ -185,7 +185,7 @@ def loop_parts(
         build_environ(fresh, "", proxies)["wsgi.input"] = io.BytesIO()
 
     async def call(environ: dict[str, Any]) -> None:
-        Call(application, environ, transport, streams.workers, streams)
+        WsgiCall(application, environ, transport, streams.workers, streams)
 
     async def send(made: tuple[web.Request, web.StreamResponse]) -> None:
         fresh, response = made
@@ -210,10 +210,10 @@ def thread_parts(
     assert transport is not None
     headers = headers_of(application, request)
 
-    def new_call() -> Call:
-        return Call(trivial, new_environ(request), transport, streams.workers, streams)
+    def new_call() -> WsgiCall:
+        return WsgiCall(trivial, new_environ(request), transport, streams.workers, streams)
 
-    async def run_call(call: Call) -> None:
+    async def run_call(call: WsgiCall) -> None:
         call.run()
 
     async def check_head(_: None) -> None:

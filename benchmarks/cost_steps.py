@@ -11,7 +11,7 @@ from wsgiref.types import WSGIApplication
 
 from aiohttp import web
 
-from aiodjango.gateway.call import Call
+from aiodjango.gateway.call import WsgiCall
 from aiodjango.gateway.environ import TrustedProxies, build_environ
 from aiodjango.gateway.spool import MemoryBudget
 from aiodjango.gateway.stream import Streams
@@ -81,7 +81,7 @@ def prepared(application: WSGIApplication) -> web.Application:
         assert transport is not None
         environ = build_environ(request, "", proxies)
         environ["wsgi.input"] = io.BytesIO()
-        Call(application, environ, transport, streams[0].workers, streams[0])
+        WsgiCall(application, environ, transport, streams[0].workers, streams[0])
         return web.Response(text="hello")
 
     app = web.Application()

@@ -42,7 +42,7 @@ logger = logging.getLogger("aiodjango.gateway")
 SMALL_FILE = 64 * 1024
 
 
-class Call:
+class WsgiCall:
     """A call of an application for one request: a job for the worker threads."""
 
     def __init__(

@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
             resume_writing=handler.resume_writing,
             connection_lost=handler.connection_lost,
         )
-        self._state = _State(handler)
+        self._state = _HandlerState(handler)
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         # When the client has ended its sending (monotonic).
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
             self._examine_later()
 
 
-class _State:
+class _HandlerState:
     """What aiohttp's protocol is doing. There is no public access to it."""
 
     def __init__(self, handler: web.RequestHandler) -> None:
@@ -171,7 +171,7 @@ def end_when_received(handler: web.RequestHandler) -> bool:
 
     Returns False, and does nothing, while part of a request has not arrived yet.
     """
-    state = _State(handler)
+    state = _HandlerState(handler)
     if state.is_receiving or (state.is_idle and _has_unread(handler.transport)):
         return False
     if state.is_idle:
@@ -183,7 +183,7 @@ def end_when_received(handler: web.RequestHandler) -> bool:
 
 def has_more_requests(handler: web.RequestHandler) -> bool:
     """Whether requests have arrived on a connection that wait for the current one."""
-    return _State(handler).has_more
+    return _HandlerState(handler).has_more
 
 
 def attend(request: web.BaseRequest) -> None:

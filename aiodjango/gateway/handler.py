@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiodjango.runtime.options import seconds, whole_number
 
 from .body import BODY_TIMEOUT, RETRY_AFTER, ClientLeft, receive_body, too_large
-from .call import Call
+from .call import WsgiCall
 from .connection import attend, unanswered
 from .environ import TrustedProxies, build_environ, default_proxies
 from .framing import close_if_last, discard_rest, has_body, send_continue
@@ -180,7 +180,7 @@ class Gateway:
             return unanswered()
         return None
 
-    async def _submit(self, request: web.BaseRequest) -> Call:
+    async def _submit(self, request: web.BaseRequest) -> WsgiCall:
         """Receive a request and queue a call. Raises HTTPException and ClientLeft."""
         if request.method == hdrs.METH_CONNECT:
             raise web.HTTPNotImplemented(text="A WSGI application cannot open a tunnel (CONNECT)")
@@ -202,7 +202,7 @@ class Gateway:
             self._check_load()
             environ = build_environ(request, self.mount, self.trusted_proxies, body)
             workers, streams = self._start_threads()
-            call = Call(self.application, environ, transport, workers, streams)
+            call = WsgiCall(self.application, environ, transport, workers, streams)
             workers.submit(call)
         except BaseException as error:
             if body is not None:
