@@ -212,6 +212,7 @@ class TestShutdown:
         runner, connect = await start(shutdown_timeout=LONGER)
         async with connect() as client, connect() as idle:
             await client.send(head(target, "Content-Length: 4") + b"a=")
+            await until(lambda: runner.server.requests_count)
             await until(lambda: len(runner.server.connections) == 2)
             ending = asyncio.ensure_future(runner.cleanup())
             await until(lambda: not runner.sites)
@@ -226,7 +227,7 @@ class TestShutdown:
         runner, connect = await start(shutdown_timeout=4)
         async with connect() as client:
             await client.send(head(target) + b"a=")
-            await until(lambda: runner.server.connections)
+            await until(lambda: runner.server.requests_count)
             ending = asyncio.ensure_future(runner.cleanup())
             assert (await client.answer()).status == 503
             assert await client.at_end()
@@ -238,7 +239,7 @@ class TestShutdown:
         runner, connect = await start(web.AppRunner, shutdown_timeout=LONGER)
         async with connect() as client:
             await client.send(head(target) + b"a=")
-            await until(lambda: runner.server.connections)
+            await until(lambda: runner.server.requests_count)
             ending = asyncio.ensure_future(runner.cleanup())
             assert (await client.answer()).status == 503
             assert await client.at_end()
