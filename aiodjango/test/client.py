@@ -3,14 +3,12 @@
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from http.cookies import SimpleCookie
 from io import BytesIO
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from aiohttp import hdrs, web
-from aiohttp.abc import AbstractCookieJar
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import AsyncClient
@@ -24,7 +22,7 @@ from aiodjango.subapp import fallbacks
 
 from .exchange import Exchange, RecordingHandler
 from .oneatatime import OneAtATime
-from .response import make_response, read_cookies
+from .response import ClientCookies, make_response
 from .server import Factory, LoopServer
 
 T = TypeVar("T")
@@ -90,7 +88,7 @@ class AioClient(AsyncClient):
     async def _start(self) -> LoopServer:
         server = self._server
         if server is None or server.is_over:
-            server = self._server = LoopServer(self.application, self._prepare, _Cookies(self))
+            server = self._server = LoopServer(self.application, self._prepare, ClientCookies(self))
         await server.wait_ready()
         return server
 
@@ -287,23 +285,6 @@ class _Opening(Generic[T]):
             await self._opened.close()
         elif isinstance(self._opened, aiohttp.ClientResponse):  # pragma: no branch - nothing else
             self._opened.close()
-
-
-class _Cookies(aiohttp.DummyCookieJar):
-    """The cookies of a Django client, which sends all of them to every URL."""
-
-    def __init__(self, client: AioClient) -> None:
-        super().__init__()
-        self._client = client
-
-    def filter_cookies(self, request_url: URL) -> SimpleCookie:
-        return self._client.cookies
-
-    # It reads the cookies, and calls update_cookies().
-    update_cookies_from_headers = AbstractCookieJar.update_cookies_from_headers
-
-    def update_cookies(self, cookies: Any, response_url: Any = None) -> None:
-        self._client.cookies.update(read_cookies(cookies))
 
 
 def _target(path: Any, query_params: Any, extra: Mapping[str, Any]) -> URL:

@@ -6,10 +6,13 @@ from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractCookieJar
 from django import http
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.test import AsyncClient
 from django.utils.functional import SimpleLazyObject
+from yarl import URL
 
 from aiodjango.views.request import django_request
 
@@ -110,3 +113,20 @@ def read_cookies(received: Iterable[tuple[str, "Morsel[str]"]]) -> "SimpleCookie
         if isinstance(age, str) and age.lstrip("-").isdecimal():
             morsel["max-age"] = int(age)
     return cookies
+
+
+class ClientCookies(aiohttp.DummyCookieJar):
+    """The cookies of a Django client, which sends all of them to every URL."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        super().__init__()
+        self._client = client
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        return self._client.cookies
+
+    # It reads the cookies, and calls update_cookies().
+    update_cookies_from_headers = AbstractCookieJar.update_cookies_from_headers
+
+    def update_cookies(self, cookies: Any, response_url: Any = None) -> None:
+        self._client.cookies.update(read_cookies(cookies))
