@@ -143,19 +143,16 @@ class Spool:
         ):
             self._file.write(chunk)
             return
+        chunks = [chunk]
+        if isinstance(self._file, MemoryFile):
+            chunks.insert(0, self._file.getvalue())
+            self._file = tempfile.TemporaryFile(buffering=FILE_BUFFER)  # noqa: SIM115
         loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(None, self._write_to_file, chunk)
+        self._writing = loop.run_in_executor(None, self._file.writelines, chunks)
         # Shielded: after a cancellation discard() has to wait for the thread that uses the file.
         await asyncio.shield(self._writing)
         self._writing = None
-
-    def _write_to_file(self, chunk: bytes) -> None:
-        if isinstance(self._file, MemoryFile):
-            in_memory = self._file
-            self._file = tempfile.TemporaryFile(buffering=FILE_BUFFER)  # noqa: SIM115
-            self._file.write(in_memory.getvalue())
-            in_memory.close()
-        self._file.write(chunk)
+        self._share.resize(0)
 
     def finish(self) -> IO[bytes]:
         """Return the complete body, to be read from its start and closed by the caller."""
@@ -164,6 +161,7 @@ class Spool:
 
     def discard(self) -> None:
         """Close the file, after a write that may still be running in its thread."""
+        self._share.resize(0)
         if self._writing is None:
             close_off_loop(self._file)
         else:

@@ -100,7 +100,7 @@ class Stream(Buffer):
 
     def start_reading(self) -> None:
         """To be called before the first read()."""
-        self._timer = self._streams.workers.loop.call_later(CHECK_INTERVAL, self._on_timer)
+        self._timer = self._workers.loop.call_later(CHECK_INTERVAL, self._on_timer)
 
     def stop_reading(self) -> None:
         """To be called after the last read()."""
