@@ -67,7 +67,11 @@ class LargeResponse(web.Response):
 
 
 class _Stored(Payload):
-    """A stored body, which is given to the connection in parts, as the client receives them."""
+    """A stored body, which is given to the connection in parts, as the client receives them.
+
+    aiohttp's `BytesIOPayload` is not used: it takes 1.5 times the processor time, because it copies
+    the body in small parts.
+    """
 
     _value: IO[bytes]
 

@@ -124,6 +124,9 @@ def close_off_loop(file: IO[bytes]) -> None:
 class Spool:
     """Stores a body that arrives in chunks on the event loop; a file is written in a thread.
 
+    `tempfile.SpooledTemporaryFile` is not used: it would write the file on the event loop, and its
+    limit could not depend on the budget.
+
     memory_limit: how large a body in memory may be, in bytes.
     """
 
