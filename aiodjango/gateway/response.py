@@ -20,9 +20,10 @@ from .head import Head
 from .spool import UNCOUNTED, MemoryBudget, MemoryFile, close_off_loop, store
 from .stream import Stream
 
-# How much of a large body is given to the connection at once, in bytes: from memory …
-MEMORY_PART = 256 * 1024
-# … and from a temporary file, whose parts take memory of their own.
+# How much of a large body is given to the connection at once, in bytes. The first part is copied,
+# because it is sent together with the headers; parts of a file take memory of their own.
+FIRST_PART = 256 * 1024
+MEMORY_PART = 1024 * 1024
 FILE_PART = 64 * 1024
 # How much of an application's file is read at once where the kernel cannot send it, in bytes.
 FILE_BLOCK = 256 * 1024
@@ -89,7 +90,8 @@ class _Stored(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         if isinstance(self._value, MemoryFile):
             content = memoryview(self._value.getvalue())
-            for at in range(0, len(content), MEMORY_PART):
+            await writer.write(content[:FIRST_PART])
+            for at in range(FIRST_PART, len(content), MEMORY_PART):
                 await writer.write(content[at : at + MEMORY_PART])
             return
         loop = asyncio.get_running_loop()
