@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from aiodjango import get_aio_application
+from example.chat.how import name_half
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example.settings")
 
@@ -28,3 +29,4 @@ async def keep_in_touch(app: web.Application) -> AsyncIterator[None]:
 
 
 app.cleanup_ctx.append(keep_in_touch)
+app.on_response_prepare.append(name_half)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import live, views
+from . import how, live, views
 
 app_name = "chat"
 
@@ -9,6 +9,7 @@ app_name = "chat"
 urlpatterns = [
     path("", views.rooms, name="rooms"),
     path("new/", views.new_room, name="new_room"),
+    path("how/<str:name>", how.source, name="source"),
     path("feed/", live.feed, name="feed"),
     path("rooms/<slug:slug>/", views.room, name="room"),
     path("rooms/<slug:slug>/history/", live.history, name="history"),

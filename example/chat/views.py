@@ -9,7 +9,7 @@ from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.views import LoginView, RedirectURLMixin
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.generic import CreateView
 
 from .demo import LOGIN, PASSWORD, login_works
@@ -43,7 +43,9 @@ def new_room(request: HttpRequest) -> HttpResponse:
 
 def room(request: HttpRequest, slug: str) -> HttpResponse:
     """The chat page, with the latest messages in it; the rest is up to the WebSocket."""
-    room = get_object_or_404(Room, slug=slug)
+    room = Room.objects.filter(slug=slug).first()
+    if room is None:  # the site's own page, also where DEBUG would show Django's
+        return render(request, "404.html", status=404)
     context = {
         "room": room,
         "page": as_page(list(select_page(room))),
@@ -62,10 +64,17 @@ class LogInView(LoginView):
         return super().get_context_data(demo=demo, **kwargs)
 
 
+class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
+    """Django's, which tells what is wrong with a password under the first of its two fields."""
+
+    def validate_password_for_user(self, user: Any, password_field_name: str = "password1") -> None:
+        super().validate_password_for_user(user, password_field_name)
+
+
 class SignUpView(RedirectURLMixin, CreateView):
     """Make a user and go back to where the visitor came from, as LoginView does."""
 
-    form_class = UserCreationForm
+    form_class = SignUpForm
     template_name = "registration/signup.html"
     next_page = "chat:rooms"
 

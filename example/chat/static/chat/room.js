@@ -2,6 +2,7 @@
 
 import { avatar, dayName, element, fillTime } from "./common.js";
 import { Connection } from "./connection.js";
+import { how } from "./how.js";
 
 const find = (id) => document.getElementById(id);
 const { user, socket: socketPath, history: historyPath } = find("chat").dataset;
@@ -217,6 +218,7 @@ function showStatus(text, { detail = "", canRetry = false } = {}) {
 
 const handlers = {
   async onOpen() {
+    how.open(true);
     clearInterval(countdown);
     // Even what the history may have: if its server died over it, the others haven't heard of it.
     for (const [ref, { text }] of unsent) connection.send({ type: "message", ref, text });
@@ -231,6 +233,7 @@ const handlers = {
   },
 
   onLost(wait) {
+    how.open(false);
     caughtUp = false;
     showPeople([], 0);
     find("guests").textContent = "Reconnecting…";
@@ -246,6 +249,7 @@ const handlers = {
   },
 
   onEvent(event) {
+    how.received();
     if (event.type === "message") {
       receiveMessage(event);
       // Until the gap is filled, a live message says nothing about those before it.
@@ -335,6 +339,7 @@ function say(text) {
   place(item, Infinity);
   scrollToBottom();
   connection.send({ type: "message", ref, text });
+  how.sent();
   setTimeout(() => unsent.has(ref) && connection.isOpen && connection.restart(), PATIENCE);
 }
 
@@ -385,6 +390,7 @@ visualViewport?.addEventListener("resize", () => {
   document.body.style.setProperty("--height", `${visualViewport.height}px`);
 });
 
+how.begin("A WebSocket");
 firstPage.messages.forEach(showMessage);
 lastSeen = firstPage.messages.at(-1)?.id ?? 0;
 showBeginning();
