@@ -4,6 +4,7 @@
 # make check     ruff, mypy
 # make docs      the documentation, into docs/_build/html
 # make coverage  the suite once more, counting the package's lines and branches
+# make release   the package in dist/, checked, and what is left to do by hand
 # make bench     the benchmarks, beside other servers (they need wrk; some fifty minutes)
 #
 # Everything is installed into .venv, at the first run. Variables:
@@ -24,7 +25,7 @@ ADDRESS := 127.0.0.1:8000
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(DJANGO)
 
-.PHONY: demo test test-quick check coverage docs bench clean
+.PHONY: demo test test-quick check coverage docs release bench clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python manage.py demo
@@ -53,6 +54,13 @@ coverage: $(VENV)/installed-test
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is at docs/_build/html/index.html"
+
+# With the tag of a release, whatever it lacks is an error: make release TAG=v1.2.3
+release: $(VENV)/installed-release
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	@$(BIN)/python .ci/release $(TAG)
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks $(ARGS)

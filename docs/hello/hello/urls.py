@@ -1,16 +1,22 @@
-from threading import current_thread
+from functools import partial
 
 from aiohttp import web
-from django.http import HttpResponse
+from django.shortcuts import render
 from django.urls import path
 
-
-def page(request):  # Django's, as ever: in a thread
-    return HttpResponse(f"Django, in {current_thread().name}\n")
+from aiodjango.broadcast import apublish, subscribe
 
 
-async def live(request):  # aiohttp's: on the event loop
-    return web.Response(text=f"aiohttp, in {current_thread().name}\n")
+def page(request):  # Django answers this, in a thread
+    return render(request, "page.html")
 
 
-urlpatterns = [path("page/", page), path("live/", live)]
+async def live(request):  # aiohttp answers this, on its event loop
+    ws = web.WebSocketResponse()
+    async with subscribe("room") as events:
+        await ws.prepare(request)
+        await events.send_to(ws, partial(apublish, "room"))
+    return ws
+
+
+urlpatterns = [path("", page), path("live/", live)]

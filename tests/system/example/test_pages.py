@@ -1,4 +1,4 @@
-"""What the demo's pages say and look like: who answered, errors, colours, a phone."""
+"""What the demo's pages say: who has answered, errors under their fields, colours."""
 
 import re
 from collections.abc import Callable
@@ -6,42 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import require
 from tests.support.environment import ROOT
 from tests.system.example.client import Client, post_form
 from tests.system.example.conftest import serve
 from tests.system.example.server import GUNICORN, Server
 
-require(module="playwright")
-
-from playwright.sync_api import expect  # noqa: E402
-
-from tests.system.example.test_browser import (  # noqa: E402
-    PHONE,
-    Visit,
-    browser,  # noqa: F401
-    log_in,
-    say,
-    visit,  # noqa: F401
-)
-
 CSS = (ROOT / "example/chat/static/chat/chat.css").read_text()
 
 
 # ---- Which half has answered ----
-
-
-@pytest.mark.browser
-def test_a_page_says_which_half_answers_what(site: Server, visit: Visit):  # noqa: F811
-    page = visit(f"{site.url}/rooms/lobby/")
-    log_in(page)
-    how = page.locator("#how")
-    expect(how.locator("dl")).to_be_hidden()
-    page.get_by_text("How this page works").click()
-    expect(how).to_contain_text(re.compile(r"made in thread aiodjango-\d+ of process \d+"))
-    expect(how).to_contain_text(re.compile(r"A WebSocket: open, \d+ events? received, 1 request"))
-    say(page, "Counted")
-    expect(how).to_contain_text(re.compile(r"A WebSocket: open, \d+ events received, 1 sent"))
 
 
 @pytest.mark.parametrize(
@@ -129,25 +102,6 @@ async def test_without_debug_every_missing_page_is_of_the_site(
                 assert "Nothing here" in await answer.text()
 
 
-@pytest.mark.browser
-def test_the_rooms_while_the_server_is_away(
-    demo_database: Path,
-    tmp_path: Path,
-    visit: Visit,  # noqa: F811
-):
-    with serve(GUNICORN, demo_database, tmp_path) as server:
-        page = visit(server.url)
-        page.get_by_text("How this page works").click()
-        expect(page.locator("#how")).to_contain_text("An event stream: open")
-        expect(page.get_by_role("status")).to_be_hidden()
-        server.stop()
-        expect(page.get_by_role("status")).to_contain_text("Not connected.")
-        expect(page.locator("#how")).to_contain_text("An event stream: not connected")
-        expect(page.get_by_role("link", name="Lobby")).to_be_visible()
-        server.start()
-        expect(page.get_by_role("status")).to_be_hidden()
-
-
 # ---- What it looks like ----
 
 
@@ -173,27 +127,3 @@ def test_the_edge_of_a_field_can_be_seen(scheme: str):
     blocks = re.findall(r"^(?:input|\.composer \{).*?^\}", CSS, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     assert all("border: 1px solid var(--edge);" in block for block in blocks)
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("target", ["/", "/login/", "/signup/", "/rooms/lobby/", "/rooms/nowhere/"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_is_wider_than_its_window(
-    site: Server,
-    visit: Visit,  # noqa: F811
-    target: str,
-    width: int,
-):
-    page = visit(f"{site.url}{target}", viewport={"width": width, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-
-
-@pytest.mark.browser
-def test_one_can_log_out_of_a_room_on_a_phone(site: Server, visit: Visit):  # noqa: F811
-    page = visit(f"{site.url}/rooms/lobby/", **PHONE)
-    log_in(page)
-    button = page.get_by_role("button", name="Log out")
-    expect(button).to_be_hidden()
-    page.locator("#people-button").click()
-    button.click()
-    expect(page.get_by_role("link", name="Log in")).to_be_visible()
