@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 
+import aiodjango
 from tests.support.environment import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,3 +72,13 @@ def test_ci_runs_each():
     # The newest with the newest, and the oldest with the oldest.
     assert (PYTHONS[-1], DJANGOS[-1]) in pairs
     assert (PYTHONS[0], DJANGOS[0]) in pairs
+
+
+def test_the_workflow_runs_each():
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (matrix,) = re.findall(r"python: (\[.+\])", text)
+    assert numbers(matrix) == PYTHONS
+
+
+def test_the_citation_has_the_version():
+    assert f"\nversion: {aiodjango.__version__}\n" in (ROOT / "CITATION.cff").read_text()
