@@ -8,7 +8,7 @@ from aiohttp import web
 from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured, SuspiciousOperation
 from django.http import HttpRequest
 from django.utils._os import safe_join
 
@@ -70,12 +70,14 @@ class CsrfHints(logging.Filter):
 
 
 def _hint_of_django(request: HttpRequest) -> str | None:
+    if not (origin := request.META.get("HTTP_ORIGIN")):
+        return None
     try:
         own = f"{request.scheme}://{request.get_host()}"
-    except DisallowedHost:
-        return None
+    except (DisallowedHost, KeyError):
+        return None  # KeyError: a request that was made by hand, without a SERVER_NAME
     return proxy_hint(
-        request.META.get("HTTP_ORIGIN", ""),
+        origin,
         own,
         peer=request.META.get("REMOTE_ADDR"),
         header=request.META.get("HTTP_X_FORWARDED_PROTO"),
@@ -117,8 +119,8 @@ def _static_hint(path: str) -> str | None:
                 f"{path} is a static file of the project, but nothing serves it: set STATIC_ROOT "
                 f"and run `manage.py collectstatic`; then {way}."
             )
-    except (SuspiciousOperation, OSError, ValueError):
-        return None  # no name of a file
+    except (SuspiciousOperation, ImproperlyConfigured, OSError, ValueError):
+        return None  # no name of a file, or a finder that cannot be used
     return None
 
 

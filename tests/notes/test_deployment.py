@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from asgiref.compatibility import guarantee_single_callable
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from aiodjango import get_aio_application, get_aio_subapp
@@ -106,6 +106,19 @@ async def test_a_proxy_that_does_not_tell_the_scheme_is_named(site, caplog, targ
     await site(target, "https://testserver")
     assert f"{SCHEME}, and its request came by http: if there is a TLS proxy" in caplog.text
     assert "at 127.0.0.1, have it send X-Forwarded-Proto: https" in caplog.text
+
+
+@pytest.mark.parametrize("origin", [None, "https://testserver"])
+@pytest.mark.parametrize("logger", ["django.security.csrf", "django.request"])
+def test_requests_that_were_made_by_hand_are_logged(caplog, logger, origin):
+    """As Django's own tests make them: with next to nothing in META."""
+    request = HttpRequest()
+    if origin:
+        request.META["HTTP_ORIGIN"] = origin
+    deployment.complete_log()
+    extra = {"status_code": 404, "request": request}
+    logging.getLogger(logger).warning("Seen: %s", "it", extra=extra)
+    assert "Seen: it" in caplog.text
 
 
 @pytest.mark.parametrize("target", ["/live/", "/form/"])

@@ -80,6 +80,6 @@ async def test_what_got_lost_comes_with_the_next_beat():
     one.presence.enter("room", "mira")
     async with one.presence.running(), other.presence.running():
         await until(lambda: other.sees(["mira"]))
-        hub_of_this_loop().end_all(hub_of_this_loop().open_subscriptions(), "for the test")
+        hub_of_this_loop()._end_all(hub_of_this_loop().open_subscriptions(), "for the test")
         one.presence.enter("room", "jun")
         await until(lambda: other.sees(["jun", "mira"]))
