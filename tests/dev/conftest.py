@@ -106,8 +106,10 @@ async def runserver(project: Path) -> AsyncIterator[Callable[..., Awaitable[Runs
             "DJANGO_SETTINGS_MODULE": "devsite.settings",
             "DJANGO_RUNSERVER_HIDE_WARNING": "true",
             # Django's reloader doesn't wait for a child that takes its time to end.
+            # A signal may interrupt it while it lists a folder.
             # The counter of lines does not close its database when it is interrupted.
             "PYTHONWARNINGS": "error,ignore:subprocess:ResourceWarning"
+            ",ignore:unclosed scandir iterator:ResourceWarning"
             + (",ignore:unclosed database:ResourceWarning" if LAST_WORDS else ""),
             # Django's own server leaves its banner in the buffer of a pipe.
             **({"PYTHONUNBUFFERED": "1"} if "--noaio" in arguments else {}),
