@@ -1,8 +1,10 @@
 """The servers that are compared, and how each is started: one process, as many threads each.
 
-Logs are off; connections are kept alive where the server can do that.
+Logs are off; connections are kept alive where the server can do that. $BENCHMARK_PYTHON may name
+another interpreter, for example one with a GIL: aiodjango on it is one more peer, "other".
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -100,6 +102,12 @@ def ours(loop: str = "") -> Callable[[int, Setting], list[str]]:
     return command
 
 
+def on_python(
+    interpreter: str, command: Callable[[int, Setting], list[str]]
+) -> Callable[[int, Setting], list[str]]:
+    return lambda port, setting: [interpreter, *command(port, setting)[1:]]
+
+
 def gunicorn(*arguments: str, factory: str = "wsgi") -> Callable[[int, Setting], list[str]]:
     def command(port: int, setting: Setting) -> list[str]:
         options = [f"--workers={setting.workers or 1}", f"--bind=127.0.0.1:{port}"]
@@ -166,6 +174,9 @@ PEERS = {
     "aiohttp": Peer("bare aiohttp", "aiohttp", (), on_aiohttp("aiohttp")),
     "nginx": Peer("nginx", "files", (), nginx),
 }
+
+if other := os.environ.get("BENCHMARK_PYTHON"):
+    PEERS["other"] = Peer("aiodjango, other Python", "aiodjango", (), on_python(other, ours()))
 
 
 @contextmanager

@@ -150,6 +150,14 @@ ROWS = {
     "page": Row(
         "template page of 10 kB", BY_WRK, by_wrk, {**in_django("/page/"), "loop": "/page/"}
     ),
+    "page-free": Row(
+        "template page of 10 kB, free on all cores",
+        BY_WRK,
+        by_wrk,
+        {**in_django("/page/"), "loop": "/page/"},
+        pinned=False,
+        quick=False,
+    ),
     "post": Row(
         "JSON POST",
         BY_WRK,
