@@ -168,18 +168,32 @@ def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
         )
 
 
+# What to write instead of Django's decorators, by what their dotted names begin with.
+_WAYS_OUT = {
+    "django.views.decorators.http.": (
+        "Look at request.method in the view, or write an aiohttp web.View"
+    ),
+    "django.views.decorators.cache.": 'Set response.headers["Cache-Control"] in the view',
+    "django.views.decorators.vary.": 'Set response.headers["Vary"] in the view',
+    USER_PASSES_TEST: (
+        "Use aiodjango's aio_login_required or aio_permission_required instead of "
+        "login_required, permission_required and user_passes_test"
+    ),
+    "django.utils.decorators.make_middleware_decorator": (
+        "Remove the decorator (csrf_protect(), ensure_csrf_cookie(), cache_page() or gzip_page(); "
+        "coroutine views need no CSRF token, because the origin is checked)"
+    ),
+}
+
+
 def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
     for decorator in django_decorators(pattern.view):
         if decorator in HARMLESS_DECORATORS:
             continue
-        way_out = "Remove the decorator"
-        if decorator.startswith("django.views.decorators.http."):
-            way_out = "Look at request.method in the view, or write an aiohttp web.View"
-        elif decorator == USER_PASSES_TEST:
-            way_out = (
-                "Use aiodjango's aio_login_required or aio_permission_required instead of "
-                "login_required, permission_required and user_passes_test"
-            )
+        way_out = next(
+            (way for prefix, way in _WAYS_OUT.items() if decorator.startswith(prefix)),
+            "Remove the decorator",
+        )
         yield Error(
             f"Django's decorator {decorator} needs an HttpRequest, but the coroutine view "
             f"{pattern.view_name} at {pattern} gets an aiohttp request.",

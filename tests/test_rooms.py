@@ -38,7 +38,7 @@ IMPORTS = {
     "worker": "runner",
     "dev": "subapp runner gateway conf",
     "test": "dev subapp runner gateway views orm broadcast conf runtime",
-    "management": "aiodjango dev subapp broadcast urlconf",
+    "management": "aiodjango dev subapp broadcast urlconf notes",
     "aiodjango": "subapp runner fallback views urlconf orm notes",
 }
 # Rooms whose modules need each other's types.

@@ -3,11 +3,12 @@
 from .deployment import proxy_hint, warn_of_settings
 from .errors import explain_errors
 from .results import advice
-from .servers import refuse_other_servers
+from .servers import gunicorn_command, refuse_other_servers
 
 __all__ = [
     "advice",
     "explain_errors",
+    "gunicorn_command",
     "proxy_hint",
     "refuse_other_servers",
     "warn_of_settings",

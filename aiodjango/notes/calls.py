@@ -7,7 +7,9 @@ from types import FrameType, TracebackType
 
 from aiohttp import web
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.forms import BaseForm
 
 from .frames import arguments, frames_of, module_of, package_of
 
@@ -15,6 +17,12 @@ from .frames import arguments, frames_of, module_of, package_of
 _LIBRARIES = ("django", "asgiref", "contextlib", "functools", "inspect")
 _IN_THREAD = "await run_in_django(function, …), with aiodjango.run_in_django"
 _READ = "[each async for each in queryset]"
+_AUTH = "django.contrib.auth"
+_TEMPLATE = (
+    "The template reads the database: load what it shows before (await aget_user(request) for the "
+    "user, a list instead of a QuerySet), or render in a thread: "
+    'await run_in_django(render, django_request(request), "page.html", context).'
+)
 # Methods that Python calls by syntax or by a builtin function, with what replaces them.
 _SPECIAL = {
     "__iter__": f"read the QuerySet by `async for`, or as {_READ}",
@@ -37,7 +45,7 @@ def note_of_call(error: BaseException) -> list[str]:
     for frame in frames:
         if any(isinstance(value, web.BaseRequest) for value in arguments(frame).values()):
             return [_note_of_foreign_request(frame)]
-    return [*_notes_of_await(str(error))] if isinstance(error, TypeError) else []
+    return [*_notes_of_types(str(error))] if isinstance(error, TypeError) else []
 
 
 def _calls_of_django(traceback: TracebackType | None) -> list[FrameType]:
@@ -54,36 +62,52 @@ def _calls_of_django(traceback: TracebackType | None) -> list[FrameType]:
 def _way_out_of_sync(frames: list[FrameType]) -> str:
     for frame in frames:
         name = frame.f_code.co_name
+        module = module_of(frame)
         owner = arguments(frame).get("self")
-        if module_of(frame) == "django.db.transaction":
+        if module == "django.db.transaction":
             return _ATOMIC
+        if module.startswith("django.template."):
+            return _TEMPLATE
+        if module.startswith("django.contrib.sessions."):
+            return "Write await aget_session(request) first, with aiodjango.aget_session."
+        if name in ("get_user", "_get_user_session_key") and module.startswith(_AUTH):
+            return "Write await aget_user(request) first, with aiodjango.aget_user."
+        if isinstance(owner, BaseForm | Paginator):
+            kind = "form" if isinstance(owner, BaseForm) else "paginator"
+            call = f"lambda: {kind}.{name}" if _is_property(owner, name) else f"{kind}.{name}"
+            return f"Write await run_in_django({call}), with aiodjango.run_in_django."
         if f"a{name}" in frame.f_globals:
             return f"Write await a{name}(…), or {_IN_THREAD}."
         if callable(getattr(type(owner), f"a{name}", None)):
             return f"Write await ….a{name}(…), or {_IN_THREAD}."
         if isinstance(owner, QuerySet) and name in _SPECIAL:
             return f"On the event loop {_SPECIAL[name]}. Or {_IN_THREAD}."
-        if name == "__get__":
+        if name == "__get__" and module.startswith("django.db."):
             return (
                 "A related object that is not loaded yet would be read here: load it with the "
                 f"first query, by select_related() or prefetch_related(), or {_IN_THREAD}."
             )
-        if module_of(frame).startswith("django.contrib.sessions"):
-            return "Write await aget_session(request) first, with aiodjango.aget_session."
-        if "user" in frame.f_code.co_qualname and "auth" in module_of(frame):
-            return "Write await aget_user(request) first, with aiodjango.aget_user."
     return (
         "A coroutine view runs on the event loop, where sync database code cannot run: write the "
         f"async form (aget(), acreate(), asave(), `async for`), or {_IN_THREAD}."
     )
 
 
-def _notes_of_await(message: str) -> Iterator[str]:
-    if "asynchronous context manager" in message and "'Atomic'" in message:
+def _is_property(owner: object, name: str) -> bool:
+    return not callable(getattr(type(owner), name, None))
+
+
+def _notes_of_types(message: str) -> Iterator[str]:
+    """Explain a TypeError of Python's own by its message."""
+    if re.search(r"'coroutine'|(iterable|got|type|instance,) coroutine", message):
+        yield "An `await` is missing: a coroutine function was called without it."
+    elif "asynchronous context manager" in message and "'Atomic'" in message:
         yield _ATOMIC
+    elif re.search(r"\bSubscription\b", message):
+        yield "Enter a subscription by `async with subscribe(…) as events:`."
     elif "await" in message and re.search(r"\b\w*(QuerySet|Manager)\b", message):
         yield f"A QuerySet is not awaited: read it by `async for`, or as {_READ}."
-    elif "await" in message and re.search(r"\b(HttpResponse\w*|NoneType)\b", message):
+    elif "await" in message and re.search(r"\b(HttpResponse\w*|NoneType|\w*Request)\b", message):
         yield "The function that is awaited here is not a coroutine function: remove `await`."
 
 

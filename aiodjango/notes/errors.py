@@ -13,6 +13,7 @@ from .calls import note_of_call
 from .deployment import complete_log
 from .mixups import explain_result, note_of_mix_up
 from .requests import note_of_request
+from .responses import note_of_response
 
 _check_response = BaseHandler.check_response
 
@@ -47,7 +48,8 @@ def _add_notes(request: HttpRequest, **kwargs: Any) -> None:
     if error is None:
         return
     for each in _related(error, set()):
-        if notes := note_of_mix_up(request, each) or note_of_call(each) or note_of_request(each):
+        notes = note_of_mix_up(request, each) or note_of_call(each)
+        if notes := notes or note_of_request(each) or note_of_response(each):
             break
     else:
         return

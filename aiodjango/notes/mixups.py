@@ -4,6 +4,7 @@ import inspect
 from types import TracebackType
 from typing import Any
 
+from aiohttp import web
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
@@ -25,6 +26,11 @@ def note_of_mix_up(request: HttpRequest, error: BaseException) -> list[str]:
             f"{request.path}, so it got Django's request. {_way_to_aiohttp(request)} If the view "
             "is meant for Django, write django_view(view) in the URLconf, with "
             "aiodjango.django_view."
+        ]
+    if isinstance(error, web.HTTPException):
+        return [
+            f"{type(error).__name__} is aiohttp's. In a view of Django return redirect(…) or an "
+            f"HttpResponse, or raise Http404 or PermissionDenied. {_why_django(view)}"
         ]
     function = _given_to(request, error.__traceback__)
     if function is None:
@@ -59,7 +65,7 @@ def _way_to_aiohttp(request: HttpRequest) -> str:
         )
     return (
         "Serve the application that get_aio_application() returns, and not Django's: "
-        f"{gunicorn_command()}."
+        f"`{gunicorn_command()}`."
     )
 
 

@@ -3,6 +3,7 @@
 import inspect
 
 from aiohttp import web
+from aiohttp.abc import AbstractView
 from django.http import HttpRequest
 
 _FORM = "the form is (await request.post()), with its files"
@@ -75,6 +76,11 @@ def note_of_request(error: BaseException) -> list[str]:
         return [f"This is aiohttp's request, which has no {name}: {way}."]
     if isinstance(owner, HttpRequest) and name in AIOHTTP_ONLY:
         return [f"This is Django's request, which has no {name}: {AIOHTTP_ONLY[name]}."]
+    if isinstance(owner, AbstractView) and (name in DJANGO_ONLY or hasattr(web.Request, name)):
+        note = f"This is the view, which has no {name}: its request is self.request."
+        if name in ("user", "auser"):
+            note += " Use aio_login_required of aiodjango in place of Django's decorators."
+        return [note]
     if inspect.iscoroutine(owner):
         return [f"An `await` is missing: write (await {owner.__name__}(…)).{name}"]
     return []

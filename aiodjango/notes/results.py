@@ -43,6 +43,12 @@ def advice_for_django(result: Any) -> str | None:
         return "return an HttpResponse, as JsonResponse, FileResponse or StreamingHttpResponse"
     if _is_generator(result):
         return "return StreamingHttpResponse(…)"
+    if inspect.iscoroutine(result):
+        result.close()  # it would be reported as never awaited
+        return (
+            "write `async def`, and `await` the coroutine. If the view is an `async def`, one of "
+            "its decorators is for sync functions, as atomic() is"
+        )
     if isinstance(result, str | bytes):
         return "return HttpResponse(…)"
     if isinstance(result, dict | list | tuple | int | float):

@@ -20,13 +20,18 @@ def _called(self: web.Application, *args: Any, **kwargs: Any) -> web.Application
         return self
     raise TypeError(
         "A WSGI or ASGI server called this aiohttp application, which only aiohttp can serve. "
-        f"Start it by {gunicorn_command()} or, without gunicorn, by aiohttp.web.run_app(app). "
+        f"Start it by `{gunicorn_command()}` or, without gunicorn, by aiohttp.web.run_app(app). "
         "uvicorn, daphne, uWSGI and gunicorn's other workers cannot serve it."
     )
 
 
 def gunicorn_command() -> str:
     """The command that serves the project, as far as its settings tell it."""
-    wsgi = getattr(settings, "WSGI_APPLICATION", None) if settings.configured else None
-    module = str(wsgi or "example.wsgi.application").rpartition(".")[0]
-    return f"`gunicorn {module}:app --worker-class aiodjango.worker.GunicornWorker`"
+    app = _setting("AIO_APPLICATION")
+    wsgi = _setting("WSGI_APPLICATION") or "example.wsgi.application"
+    module, _, name = (app or f"{wsgi.rpartition('.')[0]}.app").rpartition(".")
+    return f"gunicorn {module}:{name} --worker-class aiodjango.worker.GunicornWorker"
+
+
+def _setting(name: str) -> str:
+    return str(getattr(settings, name, None) or "") if settings.configured else ""

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from aiodjango.urlconf.patterns import UrlconfPattern
 
 from .match import ViewMatch
+from .response import as_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -21,6 +22,9 @@ def caller(pattern: UrlconfPattern) -> Handler:
     Raises ImproperlyConfigured where the view cannot be called with them.
     """
     check_arguments(pattern)
+    kind: Any = pattern.view
+    if isinstance(kind, type) and issubclass(kind, web.View):
+        return _caller_of_class(kind, pattern)
     view = pattern.view
     if _takes_request_alone(view):
         return view
@@ -29,6 +33,36 @@ def caller(pattern: UrlconfPattern) -> Handler:
         match: ViewMatch = request.match_info  # type: ignore[assignment]
         result: Awaitable[web.StreamResponse] = view(request, *match.args, **match.kwargs)
         return result
+
+    return call
+
+
+def _caller_of_class(kind: type[web.View], pattern: UrlconfPattern) -> Handler:
+    """Return the function that calls a web.View, whose methods may return what functions may.
+
+    aiohttp asserts that a method returns a response of its own.
+    """
+
+    async def call(request: web.Request) -> web.StreamResponse:
+        view = kind(request)
+        name = request.method.lower()
+        method = getattr(view, name, None) if request.method in hdrs.METH_ALL else None
+        if method is not None:
+
+            async def convert() -> web.StreamResponse:
+                result = method()
+                if not inspect.isawaitable(result):
+                    raise TypeError(
+                        f"{pattern.view_name}.{name}() is no coroutine function: write "
+                        f"`async def {name}(self)`."
+                    )
+                response = await result
+                if type(response) is web.Response:
+                    return response
+                return await as_response(response, pattern)
+
+            setattr(view, name, convert)
+        return await view
 
     return call
 

@@ -26,6 +26,10 @@ SYNC = seen("You cannot call this from an async context")
 ATOMIC = seen("'Atomic' object does not support the asynchronous context manager protocol")
 AWAITED = seen("QuerySet can't be used in 'await' expression")
 COROUTINE = seen("'coroutine' object has no attribute")
+ITEM = seen("'coroutine' object is not subscriptable")
+PREPARE = seen("Call .prepare() first")
+POSITIONAL = seen("Response.__init__() takes 1 positional argument")
+JSON = seen("is not JSON serializable")
 RESULT = seen("which is not a response")
 
 IN_THREAD = "await run_in_django(function, …), with aiodjango.run_in_django"
@@ -46,6 +50,27 @@ MISTAKES = {
     views.user_of_django: (SYNC, "await aget_user(request)"),
     views.await_queryset: (AWAITED, "`async for`"),
     views.missing_await: (COROUTINE, "write (await post(…)).get"),
+    views.missing_await_item: (ITEM, "An `await` is missing"),
+    views.missing_await_sum: ("'coroutine' and 'int'", "An `await` is missing"),
+    views.missing_await_loop: ("got coroutine", "An `await` is missing"),
+    views.form_of_model: (SYNC, "Write await run_in_django(form.is_valid)"),
+    views.errors_of_form: (SYNC, "Write await run_in_django(lambda: form.errors)"),
+    views.paginates: (SYNC, "Write await run_in_django(paginator.page"),
+    views.template_with_queryset: (SYNC, "await run_in_django(render, django_request(request)"),
+    views.websocket_not_prepared: (PREPARE, "`await ws.prepare(request)` is missing"),
+    views.sync_subscription: ("context manager protocol", "`async with subscribe(…) as events:`"),
+    views.awaits_request: ("DjangoRequest", "remove `await`"),
+    views.positional_text: (POSITIONAL, "web.Response(text=…)"),
+    views.djangos_argument: ("'status_code'", "write status=…"),
+    views.json_unsafe: ("'safe'", "leave it out"),
+    views.json_of_object: (JSON, "Django's JsonResponse(…)"),
+    views.json_of_queryset: (JSON, "[each async for each in queryset]"),
+    views.status_of_django: ("no attribute 'status_code'", "write response.status,"),
+    views.list_of_django: ("no attribute 'getlist'", "write getall(name, [])"),
+    views.AsksItself: ("no attribute 'query'", "its request is self.request"),
+    views.ProtectedByDjango: ("no attribute", "self.request", "aio_login_required"),
+    views.IsSync: ("IsSync.get() is no coroutine function", "write `async def get(self)`"),
+    views.ReturnsDict: (RESULT, "return web.json_response(…)"),
     views.in_group: ("unhandled errors in a TaskGroup", "write request.query"),
     views.reraised: ("no session", "write (await aget_session(request))"),
     views.returns_none: (RESULT, "a `return` is missing", "web.WebSocketResponse"),
@@ -101,6 +126,7 @@ def for_developers(settings, tmp_path):
         *settings.MIDDLEWARE,
         "django.contrib.messages.middleware.MessageMiddleware",
     ]
+    (tmp_path / "users.html").write_text("{% for each in users %}{{ each }}{% endfor %}")
     (tmp_path / "page.html").write_text("{% for each in messages %}{{ each }}{% endfor %}")
     processor = "django.contrib.messages.context_processors.messages"
     settings.TEMPLATES = [

@@ -54,6 +54,9 @@ def test_the_command_names_the_project(settings):
     settings.WSGI_APPLICATION = "shop.conf.wsgi.application"
     with pytest.raises(TypeError, match=r"gunicorn shop\.conf\.wsgi:app --worker-class"):
         get_aio_application()({}, None)
+    settings.AIO_APPLICATION = "shop.main.site"
+    with pytest.raises(TypeError, match=r"gunicorn shop\.main:site --worker-class"):
+        get_aio_application()({}, None)
 
 
 def test_a_call_without_arguments_gives_the_application():

@@ -19,6 +19,8 @@ RETURNED = seen("returned <Response OK not prepared> to Django")
 UNEXPLAINED = seen("'Response' object has no attribute 'status_code'")
 WEBSOCKET = seen("'WSGIRequest' object has no attribute '_loop'")
 QUERY = seen("'WSGIRequest' object has no attribute 'query'")
+REDIRECT = seen("aiohttp.web_exceptions.HTTPFound: Found")
+AS_VIEW = seen("has no attribute 'as_view'")
 BANNER = seen("Starting WSGI development server at")
 
 OF_DJANGO = {
@@ -31,6 +33,8 @@ OF_DJANGO = {
     views.annotated: (RETURNED, "the annotation HttpRequest"),
     views.left_view: (RETURNED, "django_view()"),
     views.generates: ("returned <async_generator object", "`yield`", "StreamingHttpResponse"),
+    views.sync_coroutine: ("returned <coroutine object aget_user", "write `async def`"),
+    views.wrongly_decorated: ("returned <coroutine object wrongly", "its decorators is for sync"),
     views.sync_text: ("returned 'text' to Django", "return HttpResponse(…)"),
 }
 OTHERS = {
@@ -73,6 +77,21 @@ async def test_what_aiohttp_has_in_djangos_views_is_explained(
     for part in OF_DJANGO[view]:
         assert part in text
         assert part in caplog.text
+
+
+async def test_an_exception_of_aiohttp_in_djangos_view_is_explained(
+    aiohttp_client, settings, caplog
+):
+    settings.ROOT_URLCONF = (path("x/", views.sync_redirect),)
+    client = await aiohttp_client(get_aio_application())
+    assert (await client.get("/x/")).status == 500
+    assert REDIRECT in caplog.text
+    assert "return redirect(…)" in caplog.text
+
+
+def test_a_view_of_aiohttp_has_no_as_view():
+    with pytest.raises(AttributeError, match=AS_VIEW):
+        mounted(views.AioView.as_view())
 
 
 @pytest.mark.parametrize("view", OTHERS, ids=name_of)

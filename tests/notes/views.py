@@ -1,11 +1,15 @@
 """Views with the mistakes of somebody who knows one half only."""
 
 import asyncio
+import functools
 
 from aiohttp import web
 from django.contrib import messages
 from django.contrib.auth import alogin, authenticate, login
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import User
+from django.core.paginator import Paginator
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, render
@@ -13,6 +17,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from aiodjango import aget_user, django_request, django_view
+from aiodjango.broadcast import subscribe
 
 
 async def good(request):
@@ -158,6 +163,113 @@ async def returns_generator(request):
     return (part for part in [b"x"])
 
 
+async def closed(coroutine, use):
+    """Use a coroutine that is not awaited, without Python's warning of it after the test."""
+    try:
+        return use(coroutine)
+    finally:
+        coroutine.close()
+
+
+async def missing_await_item(request):
+    return await closed(request.post(), lambda form: form["name"])
+
+
+async def missing_await_sum(request):
+    return await closed(User.objects.acount(), lambda count: count + 1)
+
+
+async def missing_await_loop(request):
+    count = User.objects.acount()
+    try:
+        async for _ in count:
+            pass
+    finally:
+        count.close()
+
+
+async def form_of_model(request):
+    form = UserCreationForm({"username": "ann", "password1": "a-1-b-2-c", "password2": "a-1-b-2-c"})
+    return web.json_response(form.is_valid())
+
+
+async def errors_of_form(request):
+    form = UserCreationForm({"username": "ann", "password1": "a-1-b-2-c", "password2": "a-1-b-2-c"})
+    return web.json_response(form.errors)
+
+
+async def paginates(request):
+    return web.json_response(len(Paginator(User.objects.order_by("pk"), 9).page(1)))
+
+
+async def template_with_queryset(request):
+    return render(django_request(request), "users.html", {"users": User.objects.all()})
+
+
+async def websocket_not_prepared(request):
+    ws = web.WebSocketResponse()
+    await ws.send_str("Hello")
+    return ws
+
+
+async def sync_subscription(request):
+    with subscribe("news"):
+        return web.Response()
+
+
+async def awaits_request(request):
+    return await django_request(request)
+
+
+async def positional_text(request):
+    return web.Response("Hello")
+
+
+async def djangos_argument(request):
+    return web.Response(text="Hello", status_code=201)
+
+
+async def json_unsafe(request):
+    return web.json_response([1], safe=False)
+
+
+async def json_of_object(request):
+    return web.json_response({"user": User()})
+
+
+async def json_of_queryset(request):
+    return web.json_response(User.objects.all())
+
+
+async def status_of_django(request):
+    return web.Response(status=web.Response().status_code)
+
+
+async def list_of_django(request):
+    return web.json_response(request.query.getlist("name"))
+
+
+class AsksItself(web.View):
+    async def get(self):
+        return web.Response(text=self.query["q"])
+
+
+class ProtectedByDjango(web.View):
+    @login_required
+    async def get(self):
+        return web.Response()
+
+
+class IsSync(web.View):
+    def get(self):
+        return web.Response()
+
+
+class ReturnsDict(web.View):
+    async def get(self):
+        return {"a": 1}
+
+
 async def returns_response(request):
     return web.Response()
 
@@ -218,6 +330,27 @@ async def generates(request):
 
 def sync_text(request):
     return "text"
+
+
+def sync_coroutine(request):
+    return aget_user(request)
+
+
+def for_sync_views(view):
+    @functools.wraps(view)
+    def decorated(request):
+        return view(request)
+
+    return decorated
+
+
+@for_sync_views
+async def wrongly_decorated(request):
+    return web.Response()
+
+
+def sync_redirect(request):
+    raise web.HTTPFound("/")
 
 
 def sync_none(request):

@@ -9,12 +9,12 @@ from io import BytesIO
 import pytest
 from aiohttp import TCPConnector, web
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.template import Context, Template
 from django.urls import get_script_prefix, get_urlconf, path, reverse, set_script_prefix
 from django.utils import timezone, translation
 
-from aiodjango import get_aio_application, get_aio_subapp, setup
+from aiodjango import aio_login_required, get_aio_application, get_aio_subapp, setup
 
 
 def raising(error):
@@ -236,6 +236,23 @@ async def test_a_web_view_answers_its_methods(aiohttp_client):
     client = await aiohttp_client(get_aio_subapp([path("v/", View)]))
     assert await (await client.get("/v/")).text() == "got"
     assert (await client.post("/v/")).status == 405
+
+
+async def test_a_web_view_returns_what_a_function_may(aiohttp_client):
+    class View(web.View):
+        async def get(self):
+            return HttpResponse("Django's", headers={"X-Name": "1"})
+
+        async def post(self):
+            return await self.get()
+
+    patterns = [path("v/", View), path("login/", aio_login_required(View))]
+    client = await aiohttp_client(get_aio_subapp(patterns))
+    for ask in (client.get, client.post):
+        async with ask("/v/") as response:
+            assert (await response.text(), response.headers["X-Name"]) == ("Django's", "1")
+    async with client.get("/login/", allow_redirects=False) as response:
+        assert response.status == 302
 
 
 async def test_the_limit_of_bodies_for_coroutine_views_is_aiohttps(aiohttp_client):

@@ -19,6 +19,7 @@ from aiodjango.dev.server import (
     ListeningSocket,
     get_internal_aio_application,
 )
+from aiodjango.notes import gunicorn_command
 from aiodjango.subapp import view_resources
 
 if TYPE_CHECKING or (apps.apps_ready and apps.is_installed("django.contrib.staticfiles")):
@@ -117,8 +118,7 @@ class Command(DjangoCommand):
                 self.style.WARNING(
                     "WARNING: This is a development server. Do not use it in a production "
                     "setting. Use gunicorn with aiodjango's worker instead:\n"
-                    "gunicorn <module>:<application> "
-                    "--worker-class aiodjango.worker.GunicornWorker"
+                    f"{gunicorn_command()}"
                 )
             )
         # So that a program that reads a pipe receives the address now.
