@@ -30,6 +30,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from .runtime.bridge import is_run_by_async_to_sync
+from .runtime.frames import module_of, package_of
 from .runtime.interpreter import has_gil
 from .urlconf.patterns import UrlconfPattern, dotted_name
 
@@ -189,7 +190,7 @@ class Watcher:
             return None, None
         # (_current_frames() is documented.) A task that has ended by now is on no stack.
         frames = _frames_of(task, sys._current_frames().get(self._loop_thread))
-        if not frames or any(_package(frame) in _DEBUGGERS for frame in frames):
+        if not frames or any(package_of(frame) in _DEBUGGERS for frame in frames):
             return None, None
         return task, _find_position(frames)
 
@@ -291,7 +292,7 @@ def _find_position(frames: list[FrameType]) -> Position | None:
             return _position(view, frame)
     if view is not None:
         for frame in own:
-            if _package(frame) not in _BETWEEN:  # a view that was installed
+            if package_of(frame) not in _BETWEEN:  # a view that was installed
                 return _position(view, frame)
     return None
 
@@ -301,7 +302,7 @@ def _find_view(frames: list[FrameType]) -> tuple[str | None, list[FrameType]]:
     for number, frame in enumerate(frames):
         if (
             frame.f_code.co_qualname == "make_handler.<locals>.handler"
-            and frame.f_globals["__name__"] == "aiodjango.views.handler"
+            and module_of(frame) == "aiodjango.views.handler"
         ):
             return _coroutine_view_name(frames[number:]), frames[number + 1 :]
     if is_run_by_async_to_sync(frames[0].f_code):  # a native async view of Django, for one
@@ -314,8 +315,8 @@ def _coroutine_view_name(frames: list[FrameType]) -> str | None:
     if has_gil():
         pattern: UrlconfPattern = frames[0].f_locals["pattern"]
         return pattern.view_name
-    own = (frame for frame in frames if _package(frame) not in _BETWEEN)
-    names = (f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}" for frame in own)
+    own = (frame for frame in frames if package_of(frame) not in _BETWEEN)
+    names = (f"{module_of(frame)}.{frame.f_code.co_qualname}" for frame in own)
     return next(names, None)
 
 
@@ -337,10 +338,6 @@ def _position(view: str | None, frame: FrameType) -> Position:
     # A frame that is just between two lines has none.
     line = frame.f_lineno or code.co_firstlineno
     return Position(view, code.co_filename, line, code.co_name)
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 @lru_cache(maxsize=1024)

@@ -22,7 +22,7 @@ IMPORTS = {
     "gateway": "runtime",
     "orm": "conf runtime",
     "urlconf": "converters",
-    "notes": "urlconf",
+    "notes": "runtime urlconf",
     "blocking": "runtime urlconf",
     "broadcast": "conf runtime",
     "fallback": "gateway orm resources mount",

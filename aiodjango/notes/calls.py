@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from traceback import walk_tb
 from types import FrameType, TracebackType
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.forms import BaseForm
 
-from .frames import arguments, frames_of, module_of, package_of
+from aiodjango.runtime.frames import arguments, module_of, package_of
 
 # Whose frames lie between a view and what went wrong in Django.
 _LIBRARIES = ("django", "asgiref", "contextlib", "functools", "inspect")
@@ -51,7 +52,7 @@ def note_of_call(error: BaseException) -> list[str]:
 def _calls_of_django(traceback: TracebackType | None) -> list[FrameType]:
     """The calls at the end of a traceback that are Django's, the outermost first."""
     calls: list[FrameType] = []
-    for frame in frames_of(traceback):
+    for frame, _ in walk_tb(traceback):
         if package_of(frame) in _LIBRARIES:
             calls.append(frame)
         else:

@@ -1,6 +1,7 @@
 """Django was asked for a coroutine view, or code for aiohttp was given Django's request."""
 
 import inspect
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any
 
@@ -8,9 +9,9 @@ from aiohttp import web
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
+from aiodjango.runtime.frames import arguments, package_of
 from aiodjango.urlconf.patterns import django_class, dotted_name, is_coroutine_view
 
-from .frames import arguments, frames_of, package_of
 from .results import advice_for_django
 from .servers import gunicorn_command
 
@@ -71,7 +72,7 @@ def _way_to_aiohttp(request: HttpRequest) -> str:
 
 def _given_to(request: HttpRequest, traceback: TracebackType | None) -> str | None:
     """The first function of aiohttp or aiodjango that was given the request."""
-    for frame in frames_of(traceback):
+    for frame, _ in walk_tb(traceback):
         package = package_of(frame)
         is_given = any(value is request for value in arguments(frame).values())
         if is_given and package in ("aiohttp", "aiodjango"):

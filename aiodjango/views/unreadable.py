@@ -2,12 +2,15 @@
 
 import sys
 import zlib
-from types import FrameType, TracebackType
+from traceback import walk_tb
+from types import FrameType
 
 from aiohttp import web
 from aiohttp.client_exceptions import WSMessageTypeError
 from aiohttp.http import HttpProcessingError
 from django.core.exceptions import BadRequest
+
+from aiodjango.runtime.frames import module_of, package_of
 
 # What aiohttp raises for a body, a form, a part of it or a header that it cannot read.
 _ERRORS = (
@@ -21,6 +24,8 @@ _ERRORS = (
 )
 # The methods by which a view reads: of the request, of a multipart body, of a WebSocket.
 _READERS = ("aiohttp.web_request", "aiohttp.multipart", "aiohttp.web_ws")
+# The packages whose code these methods call.
+_LIBRARIES = {"aiohttp", *sys.stdlib_module_names}
 
 
 class Unreadable(BadRequest):
@@ -50,28 +55,19 @@ def _is_of_client(
 
     aiohttp has no type of its own for such errors: the traceback tells where they come from.
     """
-    frames = frames_of(error.__traceback__)
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     readers = [number for number, frame in enumerate(frames) if _reads(frame, request, started)]
-    if not readers or not all(map(_is_library, frames[readers[0] :])):
+    if not readers or not all(package_of(frame) in _LIBRARIES for frame in frames[readers[0] :]):
         return False
     if isinstance(error, _ERRORS):
         return True
     # An unknown coding of a part, or another content type than multipart.
-    is_in_multipart = _module(frames[-1]) == "aiohttp.multipart"
+    is_in_multipart = module_of(frames[-1]) == "aiohttp.multipart"
     return is_in_multipart and isinstance(error, RuntimeError | AssertionError)
 
 
-def frames_of(traceback: TracebackType | None) -> list[FrameType]:
-    """Return the frames of a traceback, the outermost first."""
-    frames = []
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        traceback = traceback.tb_next
-    return frames
-
-
 def _reads(frame: FrameType, request: web.Request, started: web.StreamResponse | None) -> bool:
-    if _module(frame) not in _READERS:
+    if module_of(frame) not in _READERS:
         return False
     reader = frame.f_locals.get("self")
     # A multipart reader may as well read what another server has sent.
@@ -81,12 +77,3 @@ def _reads(frame: FrameType, request: web.Request, started: web.StreamResponse |
         or (started is not None and reader is started)
         or content is request.content
     )
-
-
-def _is_library(frame: FrameType) -> bool:
-    package = _module(frame).partition(".")[0]
-    return package == "aiohttp" or package in sys.stdlib_module_names
-
-
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))

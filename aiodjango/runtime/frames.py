@@ -1,15 +1,7 @@
-"""The calls that a traceback shows."""
+"""What a frame of a traceback or of a thread belongs to."""
 
-from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
-
-
-def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
-    """The calls of a traceback, the outermost first."""
-    while traceback is not None:
-        yield traceback.tb_frame
-        traceback = traceback.tb_next
 
 
 def arguments(frame: FrameType) -> dict[str, Any]:
@@ -20,7 +12,7 @@ def arguments(frame: FrameType) -> dict[str, Any]:
 
 
 def module_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__"))
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def package_of(frame: FrameType) -> str:
