@@ -1,7 +1,7 @@
 """System checks of a project that uses aiodjango."""
 
-import functools
 from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from typing import Any
 
 from django.apps import apps
@@ -16,13 +16,7 @@ from django.utils.module_loading import import_string
 
 from . import conf
 from .broadcast.checks import check_broadcast
-from .conf import (
-    load_aio_application,
-    load_aio_application_factory,
-    orm_thread_count,
-    transaction_timeout,
-    watch_interval,
-)
+from .conf import NUMBERS, load_aio_application, load_aio_application_factory
 from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
 from .views.arguments import check_arguments
@@ -83,7 +77,8 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         messages += _arguments(pattern)
         messages += _decorators(pattern)
     for pattern in patterns:
-        messages += _decorated_class(pattern)
+        check = partial(check_decorated_class, pattern)
+        messages += _errors(check, id="aiodjango.E004", obj=pattern.view)
     if coroutine_views:
         messages += _bypassed_middlewares()
     return [*messages, *_shadows(patterns), *_foreign_views(coroutine_views)]
@@ -103,7 +98,7 @@ def register_checks() -> None:
 def _unless_endless(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
     """Return a check that is silent where it does not end: check_urlconf() reports that."""
 
-    @functools.wraps(check)
+    @wraps(check)
     def checked(**kwargs: Any) -> list[CheckMessage]:
         try:
             return check(**kwargs)
@@ -115,6 +110,14 @@ def _unless_endless(check: Callable[..., list[CheckMessage]]) -> Callable[..., l
             raise
 
     return checked
+
+
+def _errors(check: Callable[[], object], **options: Any) -> Iterator[CheckMessage]:
+    """Yield the ImproperlyConfigured that a function raises. options: those of Error."""
+    try:
+        check()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), **options)
 
 
 def _installed_apps() -> Iterator[CheckMessage]:
@@ -137,35 +140,23 @@ def _aio_application() -> Iterator[CheckMessage]:
         "that returns a new aiohttp application, such as 'example.wsgi.make_app'.",
     }
     for load, hint in hints.items():
-        try:
-            load()
-        except ImproperlyConfigured as error:
-            yield Error(str(error), hint=hint, id="aiodjango.E001")
+        yield from _errors(load, hint=hint, id="aiodjango.E001")
 
 
 def _numbers() -> Iterator[CheckMessage]:
-    for read_setting in (orm_thread_count, transaction_timeout, watch_interval):
-        try:
-            read_setting()
-        except ImproperlyConfigured as error:
-            yield Error(
-                str(error),
-                hint="Remove the setting to use the default.",
-                id="aiodjango.E005",
-            )
+    hint = "Remove the setting to use the default."
+    for read in NUMBERS:
+        yield from _errors(read, hint=hint, id="aiodjango.E005")
 
 
 def _arguments(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
-    try:
-        check_arguments(pattern)
-    except ImproperlyConfigured as error:
-        yield Error(
-            str(error),
-            hint=pattern.way_to_django
-            + "Declare in the view what its pattern gives, or only the request.",
-            obj=pattern.view,
-            id="aiodjango.E002",
-        )
+    return _errors(
+        partial(check_arguments, pattern),
+        hint=pattern.way_to_django
+        + "Declare in the view what its pattern gives, or only the request.",
+        obj=pattern.view,
+        id="aiodjango.E002",
+    )
 
 
 # What to write instead of Django's decorators, by what their dotted names begin with.
@@ -202,13 +193,6 @@ def _decorators(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
             obj=pattern.view,
             id="aiodjango.E003",
         )
-
-
-def _decorated_class(pattern: UrlconfPattern) -> Iterator[CheckMessage]:
-    try:
-        check_decorated_class(pattern)
-    except ImproperlyConfigured as error:
-        yield Error(str(error), obj=pattern.view, id="aiodjango.E004")
 
 
 def _bypassed_middlewares() -> Iterator[CheckMessage]:

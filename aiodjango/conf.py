@@ -71,6 +71,9 @@ def _seconds(name: str, value: Any, meaning: str) -> float:
     return value
 
 
+NUMBERS = (orm_thread_count, transaction_timeout, watch_interval)
+
+
 def broadcast_setting() -> Mapping[str, Any]:
     """Return the setting AIO_BROADCAST. Raises ImproperlyConfigured if it is invalid."""
     value = getattr(settings, "AIO_BROADCAST", _DEFAULT_BROADCAST)
