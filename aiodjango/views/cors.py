@@ -8,24 +8,19 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
-from aiodjango.conf import CORS, installed
+from aiodjango.conf import CORS
 from aiodjango.orm import run_in_django
 
 from .request import DjangoRequest, bare_django_request, no_view
 
 
 class Cors:
-    """What the middleware says to a request, asked once, before the view runs."""
+    """The middleware, asked once for each request, before the view runs."""
 
     def __init__(self, kind: type[Any]) -> None:
         self._middleware = kind(no_view)
         self._is_plain = kind.__module__ == CORS.rpartition(".")[0]
         self._signal = import_string("corsheaders.signals.check_request_enabled")
-
-    @staticmethod
-    def where_installed() -> "Cors | None":
-        kind = installed(CORS)
-        return None if kind is None else Cors(kind)
 
     async def ask(self, request: web.Request) -> None:
         """Have the middleware judge a request, for answer_preflight() and add_to()."""

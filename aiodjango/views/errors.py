@@ -5,9 +5,8 @@ import logging
 from aiohttp import WSCloseCode, web
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.exception import response_for_exception
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse
 from django.urls import get_callable
 from django.utils.log import log_response
 
@@ -16,10 +15,10 @@ from aiodjango.orm import run_in_django
 from aiodjango.runtime.exits import exit_as_error, is_cancellation
 
 from .match import ViewMatch
-from .reports import MARK, marked_parameters, reporter_filter
+from .reports import add_form, reported
 from .request import DjangoRequest, django_request
 from .response import BodyUnwanted, complete, to_aiohttp
-from .security import OriginRefused, has_short_content_type
+from .security import OriginRefused
 from .unreadable import Unreadable, as_unreadable
 
 request_logger = logging.getLogger("django.request")
@@ -64,8 +63,8 @@ async def _report(
         return await _cut_off(request, started, error)
     if isinstance(error, ConnectionError) and _has_left(request, None):
         return unanswered()
-    django = _reported(request, error)
-    await _add_form(request, django)
+    django = reported(request, error)
+    await add_form(request, django)
     # In a thread: templates take their time, and those of the project may use the database.
     return to_aiohttp(await run_in_django(_page, django, error))
 
@@ -100,28 +99,6 @@ def _refusal(request: DjangoRequest, error: OriginRefused) -> HttpResponse:
     return response
 
 
-def _reported(request: web.Request, error: Exception) -> DjangoRequest:
-    """Return Django's view of a request as reports of an error may show it."""
-    django = django_request(request)
-    if not hasattr(django, "exception_reporter_filter"):
-        django.exception_reporter_filter = reporter_filter()
-    if (marked := marked_parameters(request, error)) is not None:
-        setattr(django, MARK, marked)
-    return django
-
-
-async def _add_form(request: web.Request, django: DjangoRequest) -> None:
-    """Show Django a form that the view has read, for its reports."""
-    if not has_short_content_type(request):
-        return
-    is_form = request.content_type == "application/x-www-form-urlencoded"
-    if is_form and request.content.at_eof():
-        try:
-            django.POST = QueryDict(await request.read(), encoding=request.charset or "utf-8")
-        except (SuspiciousOperation, LookupError, web.HTTPException):
-            pass  # more fields than Django takes, or a charset that nobody knows
-
-
 async def _cut_off(
     request: web.Request, started: web.StreamResponse | None, error: Exception
 ) -> web.StreamResponse:
@@ -130,20 +107,20 @@ async def _cut_off(
     if isinstance(error, ConnectionError) and _has_left(request, started):
         if started is None:
             raise error
-        return started  # nobody is left to see how it ends
+        return started
     if isinstance(error, Unreadable):
         if isinstance(started, web.WebSocketResponse) and started.closed:
-            return started  # its end came when the view expected a message
+            return started  # it ended while the view waited for a message
         _log_unreadable(request, error)
     else:
-        await run_in_django(_log_late, _reported(request, error), error)
+        await run_in_django(_log_late, reported(request, error), error)
     if isinstance(started, web.WebSocketResponse) and started.prepared:
         is_clients = isinstance(error, Unreadable)
         await started.close(
             code=WSCloseCode.INVALID_TEXT if is_clients else WSCloseCode.INTERNAL_ERROR
         )
     else:
-        # The end of the stream has to be missing: only so its reader learns that it's not whole.
+        # Without the end of the stream, by which its reader learns that it is incomplete.
         cut(request)
     if started is None:
         raise ConnectionResetError("The view failed after its response had begun.") from error
@@ -151,7 +128,7 @@ async def _cut_off(
 
 
 def _has_left(request: web.Request, started: web.StreamResponse | None) -> bool:
-    """Whether the client is gone: then writing fails, which is nobody's error."""
+    """Whether the client has left: then a failed write is no error of the view."""
     if isinstance(started, web.WebSocketResponse) and started.closed:
         return True
     return request.transport is None or request.transport.is_closing()

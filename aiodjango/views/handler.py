@@ -35,11 +35,11 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
     call = caller(pattern)
     needs_login = site.login_rule.applies_to(pattern.view)
     call_if_allowed = _with_examination(call, pattern.view, site)
-    security, headers = site.security, site.security.headers_for(pattern.view)
+    security, add_headers = site.security, site.security.headers_for(pattern.view)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         match: ViewMatch = request.match_info  # type: ignore[assignment]
-        match.headers = headers
+        match.add_headers = add_headers
         match.on_begin = complete_begun
         work = begin_work(request, handler)
         before = None
@@ -96,12 +96,8 @@ def _with_examination(call: Handler, view: Callable[..., object], site: Site) ->
         if not request.can_read_body:
             return await call(request)
         bound_decoded(request)
-        with BodyWatch(request, _body_timeout(request)):
+        fallback = request.config_dict.get(FALLBACK)
+        with BodyWatch(request, BODY_TIMEOUT if fallback is None else fallback.body_timeout):
             return await call(request)
 
     return call_if_allowed
-
-
-def _body_timeout(request: web.Request) -> float:
-    fallback = request.config_dict.get(FALLBACK)
-    return BODY_TIMEOUT if fallback is None else fallback.body_timeout

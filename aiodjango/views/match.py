@@ -1,27 +1,21 @@
 """The state of a request for a coroutine view, from the router to the response."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
 from aiodjango.converters import Matched
 
-
-class AddsHeaders(Protocol):
-    """Adds to a response the headers that the site's settings ask for."""
-
-    is_empty: bool
-
-    def add_to(self, response: web.StreamResponse, request: web.Request) -> None: ...
+AddHeaders = Callable[[web.StreamResponse, web.Request], None]
 
 
 class ViewMatch(web.UrlMappingMatchInfo):
     """A match_info that also holds what Django would pass to the view, and the request's state."""
 
     __slots__ = (
+        "add_headers",
         "args",
-        "headers",
         "kwargs",
         "language",
         "needs_examination",
@@ -30,8 +24,8 @@ class ViewMatch(web.UrlMappingMatchInfo):
         "started",
     )
 
-    # The headers of every response of the view.
-    headers: AddsHeaders
+    # Adds the headers that every response of the view has; None for no headers.
+    add_headers: AddHeaders | None
 
     def __init__(
         self, matched: Matched, route: web.AbstractRoute, language: str | None = None

@@ -2,59 +2,64 @@
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from traceback import walk_tb
 from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractView
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, QueryDict
 from django.views import debug
 from django.views.decorators import debug as decorators
 
-from .unreadable import frames_of
+from .request import DjangoRequest, django_request
+from .security import has_short_content_type
 
-MARK = "sensitive_post_parameters"
+_MARK = "sensitive_post_parameters"
 # How many containers in each other are shown, of a variable with arguments of a call, for example.
-MAX_DEPTH = 16
+_MAX_DEPTH = 16
 
 # Django's decorator of that name accepts only a Django request, and sets this attribute of it. Here
-# it also accepts what coroutine views get, wherever it stands among their decorators. In its
-# development mode aiohttp warns of attributes that it does not know.
+# it also accepts what coroutine views get, in any order of their decorators. In its development
+# mode aiohttp warns of attributes that it does not know.
 decorators.HttpRequest = (HttpRequest, web.BaseRequest, AbstractView)  # type: ignore[attr-defined]
-web.Request.ATTRS |= {MARK}
+web.Request.ATTRS |= {_MARK}
 
 
-def marked_parameters(request: web.Request, error: BaseException) -> Any:
-    """Return what `sensitive_post_parameters()` has marked for a request, None without a mark."""
-    marked = getattr(request, MARK, None)
-    for frame in frames_of(error.__traceback__):
+def reported(request: web.Request, error: Exception) -> DjangoRequest:
+    """Return Django's view of a request as reports of an error may show it."""
+    django = django_request(request)
+    if not hasattr(django, "exception_reporter_filter"):
+        kind: Any = type(debug.get_default_exception_reporter_filter())
+        django.exception_reporter_filter = _derived(kind)()
+    marked = getattr(request, _MARK, None)
+    for frame, _ in walk_tb(error.__traceback__):
         view = frame.f_locals.get("self")
-        # By its type: a lazy object, as the user of a template, would load what it stands for.
+        # By its type: a lazy object, as the user of a template, would be loaded.
         if issubclass(type(view), AbstractView):  # a decorated method has marked this
-            marked = getattr(view, MARK, marked)
-    return marked
+            marked = getattr(view, _MARK, marked)
+    if marked is not None:
+        setattr(django, _MARK, marked)
+    return django
 
 
-def reporter_filter() -> Any:
-    """Return the project's filter of reports, which also hides what coroutine views get.
-
-    That is fields of forms and headers whose names say that they are secret.
-    """
-    default: Any = debug.get_default_exception_reporter_filter()
-    kind: Any = type(default)
-    return _derived(kind)()
-
-
-def _is_multidict(kind: type) -> bool:
-    """Whether this is a type of aiohttp's forms and headers, which give all values of a key.
-
-    Asked of the type: a lazy object may fail, or use the database, when it is asked itself.
-    """
-    return issubclass(kind, Mapping) and hasattr(kind, "getall")
+async def add_form(request: web.Request, django: DjangoRequest) -> None:
+    """Add to Django's view of a request the form that the coroutine view has read."""
+    if not has_short_content_type(request):
+        return
+    is_form = request.content_type == "application/x-www-form-urlencoded"
+    if is_form and request.content.at_eof():
+        try:
+            django.POST = QueryDict(await request.read(), encoding=request.charset or "utf-8")
+        except (SuspiciousOperation, LookupError, web.HTTPException):
+            pass  # more fields than Django accepts, or an unknown charset
 
 
 @lru_cache(maxsize=8)
 def _derived(kind: type[Any]) -> type[Any]:
+    """Derive from the project's filter one that hides secret fields of forms and headers too."""
+
     class ReporterFilter(kind):  # type: ignore[misc]
         def get_post_parameters(self, request: Any) -> Any:
             shown = super().get_post_parameters(request)
@@ -69,7 +74,7 @@ def _derived(kind: type[Any]) -> type[Any]:
         def cleanse_special_types(self, request: Any, value: Any) -> Any:
             """Of the variables of a frame: aiohttp's forms and headers, also in arguments."""
             value = super().cleanse_special_types(request, value)
-            marked = getattr(request, MARK, ()) if self.is_active(request) else ()
+            marked = getattr(request, _MARK, ()) if self.is_active(request) else ()
             return self._without_secrets(value, marked, ())
 
         def _without_secrets(self, value: Any, marked: Any, around: tuple[int, ...]) -> Any:
@@ -80,14 +85,14 @@ def _derived(kind: type[Any]) -> type[Any]:
             def inner(each: Any) -> Any:
                 return self._without_secrets(each, marked, (*around, id(value)))
 
-            kind = type(value)
-            if _is_multidict(kind):
+            kind = type(value)  # a lazy object may fail, or use the database
+            if issubclass(kind, Mapping) and hasattr(kind, "getall"):  # aiohttp's forms and headers
                 return [(name, shown(name, each)) for name, each in value.items()]
             if kind is MappingProxyType:  # as aiohttp gives cookies
                 return {name: shown(str(name), each) for name, each in value.items()}
             if kind not in (tuple, list, dict, partial):
                 return value
-            if id(value) in around or len(around) == MAX_DEPTH:
+            if id(value) in around or len(around) == _MAX_DEPTH:
                 return ...
             if kind is dict:
                 return {name: inner(each) for name, each in value.items()}

@@ -106,8 +106,8 @@ async def complete(request: web.Request, response: web.StreamResponse) -> None:
         await _apply_middlewares(request, response)
     if match.needs_examination:
         close_if_last(request, response)
-    if not match.headers.is_empty and response.status != 101:
-        match.headers.add_to(response, request)
+    if match.add_headers is not None and response.status != 101:
+        match.add_headers(response, request)
 
 
 async def complete_begun(request: web.Request, response: web.StreamResponse) -> None:

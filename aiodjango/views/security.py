@@ -16,13 +16,14 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.http import is_same_domain
 
-from aiodjango.conf import CSP, CSRF, FRAME_OPTIONS, SECURITY, installed
+from aiodjango.conf import CORS, CSP, CSRF, FRAME_OPTIONS, SECURITY, installed
 from aiodjango.gateway import TrustedProxies
 from aiodjango.notes import proxy_hint
 from aiodjango.runtime.exits import without_exit
 
 from .cors import Cors
 from .decorators import FRAME_OPTIONS_EXEMPT, django_decorators
+from .match import AddHeaders
 from .request import django_request, is_handshake, is_secure, no_view, trusted_proxies
 from .response import process_response
 
@@ -56,7 +57,8 @@ class SecurityRules:
         self._known_hosts: set[str] = set()
         self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
         self._security = _security_middleware()
-        self.cors = Cors.where_installed()
+        cors = installed(CORS)
+        self.cors = None if cors is None else Cors(cors)
         # A preflight is answered in examine().
         self._quick_methods = SAFE_METHODS if self.cors is None else SAFE_METHODS - {"OPTIONS"}
         self._headers = SecurityHeaders(self)
@@ -102,11 +104,11 @@ class SecurityRules:
             self._check_origin(request, host)
         return None if self.cors is None else self.cors.preflight(request)
 
-    def headers_for(self, view: Any) -> "SecurityHeaders":
-        """Return the headers for the responses of a view."""
-        if FRAME_OPTIONS_EXEMPT in django_decorators(view):
-            return self._framable_headers
-        return self._headers
+    def headers_for(self, view: Any) -> AddHeaders | None:
+        """Return what adds headers to the responses of a view; None for no headers."""
+        is_framable = FRAME_OPTIONS_EXEMPT in django_decorators(view)
+        headers = self._framable_headers if is_framable else self._headers
+        return None if headers.is_empty else headers.add_to
 
     def is_secure(self, request: web.Request) -> bool:
         if self._proxies is None:
@@ -206,7 +208,7 @@ class SecurityHeaders:
         self.is_empty = not (self._plain or self._secure or self._others or self._cors)
 
     def add_to(self, response: web.StreamResponse, request: web.Request) -> None:
-        """Add those that a response doesn't have."""
+        """Add those that a response does not have."""
         if self._cors is not None:
             self._cors.add_to(response, request)
         for middleware in self._others:
