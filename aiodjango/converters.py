@@ -2,7 +2,7 @@
 
 Django resolves a path level by level: each include() consumes the start of the path and hands
 the rest down, without ever going back. A chain is therefore not one long regular expression
-(which would backtrack across its levels) but a row of Django's own patterns, asked in turn.
+(which would backtrack across its levels) but a list of Django's own patterns, matched in turn.
 """
 
 import re
@@ -40,8 +40,8 @@ class Level(NamedTuple):
     extra: Mapping[str, Any]
 
 
-# What patterns make of a path: the rest, the positional and keyword values that Django would pass
-# to a view, and the strings in the path that these come from. On the hot path, so a plain tuple.
+# The result of a match: the rest of the path, the positional and keyword values that Django would
+# pass to a view, and the strings in the path before their conversion. A plain tuple, for speed.
 Matched = tuple[str, tuple[str | None, ...], dict[str, Any], dict[str, str]]
 Matcher = Callable[[str], Matched | None]
 
@@ -65,7 +65,7 @@ class Chain:
         self.has_language_prefix = any(
             isinstance(pattern, LocalePrefixPattern) for pattern, _ in self.levels
         )
-        self.is_translated = any(is_translated(pattern) for pattern, _ in self.levels)
+        self.is_translated = any(_is_translated(pattern) for pattern, _ in self.levels)
         self.is_localized = self.has_language_prefix or self.is_translated
         self._matchers: dict[str | None, Matcher] = {}
 
@@ -77,9 +77,10 @@ class Chain:
     @property
     def literal(self) -> str | None:
         """The only path that matches, without its leading slash, where there is just one."""
-        if all(is_literal(pattern) for pattern, _ in self.levels):
-            return "".join(str(pattern) for pattern, _ in self.levels)
-        return None
+        patterns = [pattern for pattern, _ in self.levels]
+        if self.is_translated or any(type(p) is not RoutePattern or p.converters for p in patterns):
+            return None
+        return "".join(map(str, patterns))
 
     def languages(self) -> list[str | None]:
         """All languages in which the chain may be read, as get_language() names them.
@@ -100,7 +101,7 @@ class Chain:
         ]
 
     def match(self, path: str, language: str | None = None) -> Matched | None:
-        """Match as Django's resolver would if the URLconf held nothing else.
+        """Match as Django's resolver would if the URLconf had no other pattern.
 
         path: decoded, without its leading slash. language: what a localized chain is read in.
         """
@@ -133,8 +134,8 @@ class Chain:
     def reverse(self, *args: Any, **kwargs: Any) -> str:
         """Return the quoted path, without its leading slash, in the active language.
 
-        A string stands for the text in the path, as in match_info; any other value is the
-        converted one. Raises django.urls.NoReverseMatch where no path fits.
+        A string is the text in the path, as in match_info; any other value is the converted
+        one. Raises django.urls.NoReverseMatch where no path fits.
         """
         converters = {
             name: converter
@@ -146,49 +147,35 @@ class Chain:
                 try:
                     kwargs[name] = converters[name].to_python(value)
                 except ValueError:
-                    continue  # no such path exists: Django's own error says it better
+                    continue  # no such path exists, which Django's own error explains
         return str(self._resolver.reverse(str(self), *args, **kwargs))
 
     @cached_property
     def _resolver(self) -> URLResolver:
-        """A URLconf that holds this chain alone, named by its text, for Django to reverse."""
+        """A URLconf of this chain alone, named by its text, for Django to reverse."""
         *outer, (pattern, extra) = self.levels
-        node: Any = URLPattern(pattern, _no_view, dict(extra), str(self))
+        node: Any = URLPattern(pattern, lambda: None, dict(extra), str(self))
         for pattern, extra in reversed(outer):
             node = URLResolver(pattern, [node], dict(extra))
         return URLResolver(RegexPattern(r"^/"), [node])
 
 
-def _no_view() -> None:
-    """Stands for the view in a URLconf that is only reversed."""
-
-
-def is_literal(pattern: Any) -> bool:
-    """Whether a pattern is plain text: path() without converters and without translation."""
-    return type(pattern) is RoutePattern and not pattern.converters and not is_translated(pattern)
-
-
-def is_translated(pattern: Any) -> bool:
+def _is_translated(pattern: Any) -> bool:
     """Whether the text of a pattern depends on the active language.
 
-    Django has no public way to ask: these attributes of its two patterns hold the lazy string.
+    Django has no public way to ask: these attributes of its two patterns are the lazy string.
     """
     text = getattr(pattern, "_route", getattr(pattern, "_regex", None))
     return isinstance(text, Promise)
 
 
-def language_prefix(pattern: LocalePrefixPattern, language: str | None) -> str:
-    """What i18n_patterns() puts before a path, without the cost of activating the language."""
-    language = language or settings.LANGUAGE_CODE
-    if language == settings.LANGUAGE_CODE and not pattern.prefix_default_language:
-        return ""
-    return f"{language}/"
-
-
 def _in_language(pattern: Any, language: str | None, *, is_endpoint: bool) -> Any:
     if isinstance(pattern, LocalePrefixPattern):
-        return RoutePattern(language_prefix(pattern, language))
-    if not is_translated(pattern):
+        # What i18n_patterns() adds to a path, without the cost of activating the language.
+        language = language or settings.LANGUAGE_CODE
+        has_prefix = pattern.prefix_default_language or language != settings.LANGUAGE_CODE
+        return RoutePattern(f"{language}/" if has_prefix else "")
+    if not _is_translated(pattern):
         return pattern
     with translation.override(language):
         return type(pattern)(str(pattern), is_endpoint=is_endpoint)
@@ -235,7 +222,7 @@ def _matcher(pattern: Any) -> Matcher:
 
 
 def _route_matcher(pattern: RoutePattern) -> Matcher:
-    """RoutePattern.match(), which doesn't tell the strings."""
+    """RoutePattern.match(), with the strings as well."""
     search = pattern.regex.search
     converters = [(name, c.to_python) for name, c in pattern.converters.items()]
 

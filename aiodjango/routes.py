@@ -5,6 +5,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from yarl import URL
 
 from .converters import Matched, Matcher, django_path
@@ -13,7 +14,6 @@ from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved
 from .runtime.exits import exit_as_error
 from .urlconf.index import ANYTHING, PathIndex, Shape, shapes
 from .urlconf.patterns import UrlconfPattern, hashable
-from .views.arguments import Handler
 from .views.handler import make_handler
 from .views.match import ViewMatch
 from .views.site import Site
@@ -211,17 +211,13 @@ class ViewRoutes(PlacedResource):
                 yield number, matched, used
             elif chain.is_translated and not chain.has_language_prefix:
                 missed.append(number)
-        if not is_found:
-            for number in missed:
-                yield from self._match_in_other_languages(path, number)
-
-    def _match_in_other_languages(self, path: str, number: int) -> Iterator[Found]:
-        chain = self._table.patterns[number].chain
-        for language in chain.languages():
-            matched = chain.match(path, language)
-            if matched is not None:
-                yield number, matched, language
-                return
+        for number in [] if is_found else missed:
+            chain = self._table.patterns[number].chain
+            for language in chain.languages():
+                matched = chain.match(path, language)
+                if matched is not None:
+                    yield number, matched, language
+                    break
 
 
 class ViewEntry(IndexEntry):

@@ -2,8 +2,8 @@
 
 The index only leaves out what cannot match: each pattern is reduced to what is certain about its
 paths, segment by segment: literal text, a value without a slash, or anything at all. Django's
-own patterns then decide among the few that remain, so an index that knows too little costs
-time, never a wrong answer.
+own patterns then decide among the few that remain, so an imprecise index costs time, and never
+gives a wrong answer.
 """
 
 import re
@@ -31,7 +31,7 @@ ANYTHING: Final = Part.ANYTHING
 # a value in it is a VALUE as a whole.
 Shape = tuple[str | Part, ...]
 
-# A regular expression of a converter that plainly matches no slash: of characters, groups,
+# A regular expression of a converter that obviously matches no slash: of characters, groups,
 # repetitions, `\\d` and `\\w`, and of sets of letters and digits.
 _WITHOUT_SLASH = re.compile(r"(?:\\[dw]|\[\^/\]|\[-?(?:\w(?:-\w)?|\\[dw])+-?\]|[\w|():?*+,{}-])+")
 # The literal text that an anchored regular expression starts with.
@@ -39,7 +39,7 @@ _LITERAL_START = re.compile(
     r"(?:\^|\\A)(?P<text>(?:(?:[^\\.^$*+?{}\[\]|()]|\\\W)(?![*+?{]))*)", re.DOTALL
 )
 _ESCAPES_AND_SETS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-# Under these a character of the expression may stand for another text, or none.
+# With these a character of the expression may match another text, or none.
 _FLAGS = re.IGNORECASE | re.MULTILINE | re.VERBOSE
 
 
@@ -152,7 +152,7 @@ class PathIndex:
         node.ends.append(number)
 
     def candidates(self, path: str) -> list[int]:
-        """The numbers, in order, of the shapes that `path` (no leading slash) doesn't rule out."""
+        """The numbers, in order, of the shapes that `path` (no leading slash) may have."""
         found: list[int] = []
         nodes = [self._root]
         for segment in path.split("/"):

@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import re
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from aiohttp import web
 from aiohttp.abc import AbstractView
@@ -19,7 +21,12 @@ from django.views import View
 
 from aiodjango.converters import Chain, Level
 
-from .annotations import first_parameter_is
+# From Python 3.14 on reading an annotation evaluates it, unless it is asked for as a string.
+_AS_STRINGS: dict[str, Any] = {}
+if sys.version_info >= (3, 14):  # pragma: no cover
+    import annotationlib
+
+    _AS_STRINGS["annotation_format"] = annotationlib.Format.STRING
 
 V = TypeVar("V")
 
@@ -124,9 +131,34 @@ def is_coroutine_view(view: Any) -> bool:
         return False
     return django_class(view) is None and not any(
         getattr(layer, "is_left_to_django", False)
-        or first_parameter_is(layer, HttpRequest, "HttpRequest", "WSGIRequest", "ASGIRequest")
+        or _first_parameter_is(layer, HttpRequest, "HttpRequest", "WSGIRequest", "ASGIRequest")
         for layer in view_layers(view)
     )
+
+
+def _first_parameter_is(view: Any, kind: type, *names: str) -> bool:
+    """Whether the first parameter of `view` is annotated as `kind` or a subclass of it.
+
+    names: the ends of names that count as such where an annotation cannot be evaluated, because
+        it names what is imported for type checkers only.
+    """
+    try:
+        annotation = _first_annotation(view)
+    except (TypeError, ValueError):  # a callable without a signature
+        return False
+    if isinstance(annotation, str):
+        return any(name.endswith(names) for name in re.findall(r"[\w.]+", annotation))
+    found = get_args(annotation) or (annotation,)  # the members of a union
+    return any(isinstance(member, type) and issubclass(member, kind) for member in found)
+
+
+def _first_annotation(view: Any) -> Any:
+    """Evaluated, or as a string where that fails."""
+    try:
+        signature = inspect.signature(view, follow_wrapped=False, eval_str=True)
+    except Exception:  # an annotation may be any text
+        signature = inspect.signature(view, follow_wrapped=False, **_AS_STRINGS)
+    return next((parameter.annotation for parameter in signature.parameters.values()), None)
 
 
 def django_class(view: Any) -> type[View] | None:
@@ -156,7 +188,7 @@ def may_be_for_django(view: Any) -> bool:
     if isinstance(view, type) or not _is_installed(view):
         return False
     names = "web.Request", "BaseRequest"
-    return not any(first_parameter_is(each, web.BaseRequest, *names) for each in view_layers(view))
+    return not any(_first_parameter_is(each, web.BaseRequest, *names) for each in view_layers(view))
 
 
 def _is_installed(view: Any) -> bool:
