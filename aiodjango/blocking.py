@@ -1,12 +1,11 @@
 """Under DEBUG: names the view that blocks the event loop, and the line where it does.
 
 A thread checks a few dozen times a second whether the loop runs a task. If so, it asks the loop for
-an answer, and looks at the task's stack until the answer comes. An idle loop is not woken, and
+an answer, and examines the task's stack until it is answered. An idle loop is not woken, and
 without DEBUG there is no thread.
 
-Why not asyncio's debug mode? It tells afterwards how long a callback took, which is the same one of
-aiohttp for all requests of a connection, and not the line; and it makes each callback several
-times as slow.
+Why not asyncio's debug mode? It reports afterwards how long a callback took, which is aiohttp's for
+all requests of a connection, and not the line; and it makes each callback several times as slow.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ from .urlconf.patterns import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
 
-# How long (seconds) a view may block the loop without being named.
+# How long (seconds) a view may block the loop unreported.
 THRESHOLD = 0.1
 # How often (seconds) the loop is checked.
 INTERVAL = THRESHOLD / 4
@@ -108,7 +107,7 @@ class Watcher:
         self._answered = threading.Event()
         self._ending = threading.Event()
         self._follow_loop()
-        self._told: dict[tuple[str | None, str, str], float] = {}
+        self._reported: dict[tuple[str | None, str, str], float] = {}
         self._thread = threading.Thread(target=self._run, name="aiodjango-watcher", daemon=True)
         self._thread.start()
 
@@ -158,10 +157,8 @@ class Watcher:
             del self._by_loop[self._loop]
 
     def _watch(self, stopwatch: "Stopwatch") -> None:
-        """Report what blocks the loop for longer than THRESHOLD, until it answers.
-
-        Until then each task has run for one step at most: its next one comes after the answer.
-        """
+        """Report what blocks the loop for longer than THRESHOLD, until it answers."""
+        # Until then each task has run for one step at most: its next one is after the answer.
         block = Block(None, 0.0)
         self._answered.clear()
         with contextlib.suppress(RuntimeError):  # it has just been closed
@@ -169,19 +166,19 @@ class Watcher:
         while not (self._ending.is_set() or self._loop.is_closed()):
             task, position = self._look()
             if task is None or task is not block.task:
-                self._tell(block, stopwatch.elapsed)
+                self._report(block, stopwatch.elapsed)
                 # Before this look it may have blocked this thread as well.
                 block = Block(task, stopwatch.elapsed - stopwatch.late)
             block.positions[position] += 1
             block.unseen = max(block.unseen, stopwatch.late)
             if stopwatch.elapsed - block.begun > UNFINISHED:
-                self._tell(block, stopwatch.elapsed, is_over=False)
+                self._report(block, stopwatch.elapsed, is_over=False)
             if self._answered.wait(INTERVAL):
                 break
             stopwatch.lap()
         stopwatch.lap()
         block.unseen = max(block.unseen, stopwatch.late)
-        self._tell(block, stopwatch.elapsed)
+        self._report(block, stopwatch.elapsed)
 
     def _look(self) -> tuple[asyncio.Task[Any] | None, Position | None]:
         """Return the task that the loop runs, and its line in the project's code."""
@@ -194,18 +191,18 @@ class Watcher:
             return None, None
         return task, _find_position(frames)
 
-    def _tell(self, block: "Block", now: float, *, is_over: bool = True) -> None:
+    def _report(self, block: "Block", now: float, *, is_over: bool = True) -> None:
         took = now - block.begun
-        if block.task is None or block.is_told or took <= THRESHOLD:
+        if block.task is None or block.is_reported or took <= THRESHOLD:
             return
-        block.is_told = True
+        block.is_reported = True
         ((position, _),) = block.positions.most_common(1)
         if position is None:
             return  # not in the project's code
         key = position.view, position.filename, position.function
-        if now < self._told.get(key, now):
+        if now < self._reported.get(key, now):
             return
-        self._told[key] = now + REPEAT_INTERVAL
+        self._reported[key] = now + REPEAT_INTERVAL
         logger.warning(
             "%s %s the event loop for %.2f s%s, and nothing else was served meanwhile:\n%s%s"
             "Await an async library here, or await asyncio.to_thread(…) for what waits or "
@@ -234,7 +231,7 @@ class Block:
         self.positions: Counter[Position | None] = Counter()
         # The longest time (seconds) in which the interpreter was not free for a look.
         self.unseen = 0.0
-        self.is_told = False
+        self.is_reported = False
 
 
 class Stopwatch:
@@ -265,9 +262,9 @@ class Stopwatch:
 
 
 def _cpu_clock() -> Callable[[], float]:
-    """Return a clock by which other threads can read how long the calling thread has computed."""
+    """Return a clock of the calling thread's processor time, for other threads."""
     if not hasattr(time, "pthread_getcpuclockid"):
-        # The best there is.
+        # Of the whole process, which is the best there is.
         return time.process_time  # pragma: no cover - macOS, Windows
     return partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
 

@@ -27,7 +27,7 @@ _DEFAULT_BROADCAST = {"BACKEND": "aiodjango.broadcast.memory.MemoryBackend"}
 
 
 def orm_thread_count() -> int:
-    """Return the setting AIO_ORM_THREADS. Raises ImproperlyConfigured where it is invalid."""
+    """Return the setting AIO_ORM_THREADS. Raises ImproperlyConfigured if it is invalid."""
     count = getattr(settings, "AIO_ORM_THREADS", 8)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ImproperlyConfigured(
@@ -38,10 +38,7 @@ def orm_thread_count() -> int:
 
 
 def transaction_timeout() -> float:
-    """Return the setting AIO_TRANSACTION_TIMEOUT. Raises ImproperlyConfigured where it is invalid.
-
-    In seconds.
-    """
+    """Return AIO_TRANSACTION_TIMEOUT, in seconds. Raises ImproperlyConfigured if it is invalid."""
     return _seconds(
         "AIO_TRANSACTION_TIMEOUT",
         getattr(settings, "AIO_TRANSACTION_TIMEOUT", 10),
@@ -51,10 +48,7 @@ def transaction_timeout() -> float:
 
 
 def watch_interval() -> float:
-    """Return the setting AIO_WATCH_INTERVAL. Raises ImproperlyConfigured where it is invalid.
-
-    In seconds.
-    """
+    """Return AIO_WATCH_INTERVAL, in seconds. Raises ImproperlyConfigured if it is invalid."""
     return _seconds(
         "AIO_WATCH_INTERVAL",
         getattr(settings, "AIO_WATCH_INTERVAL", 30.0),
@@ -63,7 +57,7 @@ def watch_interval() -> float:
 
 
 def _seconds(name: str, value: Any, meaning: str) -> float:
-    """Return the value of a setting that is a number of seconds, if it is valid."""
+    """Return the value of a setting in seconds. Raises ImproperlyConfigured if it is invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         raise ImproperlyConfigured(
             f"{name} must be a number of seconds greater than 0, not {value!r}: {meaning}."
@@ -98,9 +92,9 @@ def broadcast_setting() -> Mapping[str, Any]:
 
 
 def load_aio_application() -> web.Application | None:
-    """Return the application that the setting AIO_APPLICATION names, None where it's unset.
+    """Return the application that the setting AIO_APPLICATION names, None if it is unset.
 
-    Raises ImproperlyConfigured where it names nothing that can be served.
+    Raises ImproperlyConfigured for anything that cannot be served.
     """
     path = getattr(settings, "AIO_APPLICATION", None)
     if path is None:
@@ -127,11 +121,10 @@ def load_aio_application() -> web.Application | None:
 
 
 def load_aio_application_factory() -> Callable[[], web.Application] | None:
-    """Return the function that the setting AIO_APPLICATION_FACTORY names, None where it's unset.
+    """Return the function that the setting AIO_APPLICATION_FACTORY names, None if it is unset.
 
-    It raises ImproperlyConfigured where it makes nothing that can be served.
-
-    Raises ImproperlyConfigured where the setting names no function.
+    Raises ImproperlyConfigured for anything but a function. So does the returned function, where
+    the other one returns anything that cannot be served.
     """
     path = getattr(settings, "AIO_APPLICATION_FACTORY", None)
     if path is None:
@@ -162,7 +155,7 @@ def load_aio_application_factory() -> Callable[[], web.Application] | None:
 
 
 def _load(name: str, path: object, *, example: str) -> Any:
-    """Import what a setting names. Raises ImproperlyConfigured where it cannot be imported."""
+    """Import what a setting names. Raises ImproperlyConfigured if it cannot be imported."""
     if not isinstance(path, str):
         raise ImproperlyConfigured(
             f"{name} must be a dotted path such as {example!r}, not {path!r}."
@@ -178,7 +171,7 @@ def _load(name: str, path: object, *, example: str) -> Any:
 
 
 def installed(path: str) -> type[Any] | None:
-    """Return the middleware class in MIDDLEWARE that is the one at `path`, or derived from it."""
+    """Return the class in MIDDLEWARE that is the one at a dotted path, or derived from it."""
     return _find(path, tuple(settings.MIDDLEWARE))
 
 
@@ -193,7 +186,7 @@ def _find(path: str, middleware: tuple[str, ...]) -> type[Any] | None:
 def is_derived(kind: Any, path: str) -> bool:
     """Whether something is the class at a dotted path, or derived from it.
 
-    By name, because a module of Django's may need an app that isn't installed.
+    By name, because Django's module may need an app that is not installed.
     """
     classes = kind.__mro__ if isinstance(kind, type) else ()
     return path in (f"{c.__module__}.{c.__qualname__}" for c in classes)

@@ -12,8 +12,6 @@ from django.core.servers.basehttp import WSGIRequestHandler
 
 from aiodjango.gateway import reason_of
 
-__all__ = ("AccessLogger", "CountingWriter", "ProtocolLogger", "log_websocket")
-
 logger = logging.getLogger("django.server")
 
 # The parser's error for the request of this task, for the access line that follows.
@@ -29,10 +27,7 @@ _BODYLESS = (204, 304)
 
 
 class _Line(WSGIRequestHandler):
-    """Django's request handler, used for its ``log_message`` only.
-
-    So the format, level and attributes of a line are those of the installed Django.
-    """
+    """Django's request handler, for the format, level and attributes of its ``log_message``."""
 
     def __init__(self, request: web.BaseRequest | None) -> None:
         # Without the base class's method, which would serve a connection.
@@ -53,7 +48,7 @@ class AccessLogger(AbstractAccessLogger):
         refusal = _refusal.get()
         if refusal is not None:
             _log_refusal(response.status, refusal)
-        elif not _is_open_websocket(response):
+        elif not (isinstance(response, web.WebSocketResponse) and response.prepared):
             _write(request, response.status, _body_size(request, response))
 
 
@@ -64,7 +59,7 @@ class ProtocolLogger(logging.LoggerAdapter[logging.Logger]):
     client that disconnects before the end of the response.
     """
 
-    # At its end the server itself closes connections, which is not logged.
+    # When the server ends, it closes connections itself, which is not logged.
     is_ending = False
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -115,10 +110,6 @@ def _body_size(request: web.BaseRequest, response: web.StreamResponse) -> int:
         return counted
     # A file that the kernel sends does not pass through the writer, but has a Content-Length.
     return response.content_length or 0
-
-
-def _is_open_websocket(response: web.StreamResponse) -> bool:
-    return isinstance(response, web.WebSocketResponse) and response.prepared
 
 
 async def log_websocket(request: web.Request, response: web.StreamResponse) -> None:

@@ -17,8 +17,6 @@ from aiodjango.subapp import fallbacks, get_aio_application
 from .log import AccessLogger, CountingWriter, ProtocolLogger, log_websocket
 from .static import FilesInFront
 
-__all__ = ("DevelopmentServer", "ListeningSocket", "get_internal_aio_application")
-
 # How long a reload or Ctrl-C waits for handlers to be cancelled and for the application's
 # on_shutdown and on_cleanup handlers, in seconds. Work that takes longer is abandoned.
 EXIT_GRACE = 0.5

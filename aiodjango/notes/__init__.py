@@ -1,4 +1,4 @@
-"""What the errors of common mistakes say in addition: what happened, and what to write instead."""
+"""Notes on the errors of common mistakes: what happened, and what to write instead."""
 
 from .deployment import proxy_hint, warn_of_settings
 from .errors import explain_errors

@@ -19,14 +19,11 @@ _check_response = BaseHandler.check_response
 
 
 def explain_errors() -> None:
-    """Explain errors of coroutine views, and of views of Django that are half aiohttp's.
+    """Explain errors of coroutine views, and of Django views that mix up the two halves.
 
-    Django sends a signal for every exception of a view, before it makes the debug page and logs:
-    a request that goes well has nothing to do with it.
-
-    A response of aiohttp that a view returned to Django is no exception, and fails in whatever
-    middleware reads it first. Django checks what a view returned in one method, and has no hook
-    for it: the method is replaced by one that is as quick.
+    Django sends a signal for every exception of a view, before the debug page and the log: other
+    requests have no cost. For an aiohttp response that a view returned to Django, which would fail
+    in the first middleware that reads it, Django has no hook but one method, which is replaced.
     """
     got_request_exception.connect(_add_notes, dispatch_uid="aiodjango.notes")
     complete_log()

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from django.core.exceptions import ImproperlyConfigured
 
 from aiodjango.urlconf.patterns import UrlconfPattern
 
 from .match import ViewMatch
 from .response import as_response
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def caller(pattern: UrlconfPattern) -> Handler:
@@ -118,11 +117,7 @@ def _signature(view: Callable[..., Any]) -> inspect.Signature:
 
 
 def _declaring(view: Any) -> Any:
-    """The callable that declares the parameters of a view.
-
-    A decorator that takes `*args` or `**kwargs` passes them on, so what the view under it
-    declares counts; any other decorator declares for itself.
-    """
+    """Return the callable that declares a view's parameters: the one below `*args, **kwargs`."""
     if isinstance(view, functools.partial):
         return functools.partial(_declaring(view.func), *view.args, **view.keywords)
     wrapped = getattr(view, "__wrapped__", None)

@@ -44,15 +44,15 @@ async def aget_session(request: web.Request) -> SessionBase:
 
 
 async def aget_user(request: web.Request) -> Any:
-    """Return the user who has sent a request, an AnonymousUser if nobody is logged in.
+    """Return the user who has sent a request, an AnonymousUser for one who is not logged in.
 
     The session is verified as Django does. The user is loaded once for a request, and is from then
     on `django_request(request).user` too, so that templates can show it.
     """
     django = django_request(request)
     if request.writer.output_size > 0:
-        # Django renews the session's key when a fallback secret has signed it. The browser can't
-        # learn of a new key any more: that would log its user out.
+        # Django renews the session's key when a fallback secret has signed it. The browser would
+        # not receive the new key any more, and its user would be logged out.
         django.session.acycle_key = _keep_key
     django.user = await django.auser()
     return django.user
@@ -76,13 +76,13 @@ def aio_login_required(
     redirect_field_name: str = REDIRECT_FIELD_NAME,
     login_url: str | None = None,
 ) -> Any:
-    """Let only those who are logged in to a coroutine view.
+    """Allow a coroutine view only to users who are logged in.
 
     For coroutine functions, `web.View` classes and their methods, with or without arguments. Others
     are redirected to the login page, as by Django's `login_required`; a WebSocket handshake is
     answered 401.
 
-    redirect_field_name: the query parameter that tells the login page where to go back to.
+    redirect_field_name: the query parameter of the login page for the page to return to.
     login_url: the login page; None for the setting LOGIN_URL.
     """
     requirement = Requirement(_is_logged_in, redirect_field_name, login_url)
@@ -92,11 +92,10 @@ def aio_login_required(
 def aio_permission_required(
     perm: str | Sequence[str], login_url: str | None = None, raise_exception: bool = False
 ) -> Callable[[V], V]:
-    """Let only those who have a permission (or all of several) to a coroutine view.
+    """Allow a coroutine view only to users with a permission, or with all of several.
 
     For the same views as `aio_login_required`. Others are redirected to the login page, as by
-    Django's `permission_required`; a WebSocket handshake is answered 403, or 401 if nobody is
-    logged in.
+    Django's `permission_required`; a WebSocket handshake is answered 403, or 401 without a login.
 
     login_url: the login page; None for the setting LOGIN_URL.
     raise_exception: raise PermissionDenied instead, which answers 403.
@@ -118,16 +117,16 @@ async def _is_logged_in(user: Any) -> bool:
 
 
 class Requirement:
-    """What a user has to fulfil, and where those who don't are sent."""
+    """A test of users, and the login page for those who fail it."""
 
     def __init__(self, test: Test, redirect_field_name: str, login_url: str | None) -> None:
         self._test = test
-        # By these names LoginRequiredMiddleware finds them at a view.
+        # LoginRequiredMiddleware reads attributes of a view with these names.
         self.redirect_field_name = redirect_field_name
         self.login_url = login_url
 
     def protect(self, view: V) -> V:
-        """Return a view for those who fulfil it. Raises TypeError for what is no coroutine view."""
+        """Return a view for users who pass. Raises TypeError for what is no coroutine view."""
         protected: Any
         if isinstance(view, type) and issubclass(view, AbstractView):
             protected = self._protect_class(view)
@@ -168,7 +167,7 @@ class Requirement:
         return Protected
 
     async def refuse(self, request: web.Request) -> web.StreamResponse | None:
-        """Return the way to the login page, None for a user who fulfils the requirement.
+        """Return a redirection to the login page, None for a user who passes.
 
         Raises HTTPUnauthorized and HTTPForbidden for a WebSocket handshake.
         """
@@ -189,9 +188,9 @@ class LoginRule:
         return self._middleware is not None and getattr(view, "login_required", True)
 
     async def refuse(self, request: web.Request, view: Any) -> web.StreamResponse | None:
-        """Return what it answers to a request for a view; None if it lets the request pass.
+        """Return its answer to a request that it refuses, None for any other request.
 
-        Raises HTTPUnauthorized for a WebSocket handshake that it does not let pass.
+        Raises HTTPUnauthorized for a WebSocket handshake that it refuses.
         """
         await aget_user(request)
         judge = self._middleware.process_view
@@ -201,12 +200,12 @@ class LoginRule:
 def _refusal(
     request: web.Request, judge: Callable[[HttpRequest], HttpResponseBase | None]
 ) -> web.StreamResponse | None:
-    """Return what a middleware of Django's answers to a request, None if it lets it pass.
+    """Return a middleware's answer to a request that it refuses, None for any other request.
 
-    The login page is a view of Django's: a coroutine view may have another URLconf and mount.
     Raises HTTPUnauthorized and HTTPForbidden for a WebSocket handshake, which follows no redirect.
     """
     django = django_request(request)
+    # The login page is a Django view: a coroutine view may have another URLconf and mount.
     fallback = request.config_dict.get(FALLBACK)
     with nullcontext() if fallback is None else urls_under(fallback.mount):
         refusal = judge(django)

@@ -20,7 +20,7 @@ def django_decorators(view: Any) -> Iterator[str]:
     for layer in view_layers(view):
         module = getattr(layer, "__globals__", {}).get("__name__", "")
         if module.startswith("django."):
-            # The wrapper itself has the name of the view.
+            # (The wrapper's own name is that of the view.)
             decorator = layer.__code__.co_qualname.partition(".")[0]
             yield f"{module}.{decorator}"
 

@@ -78,7 +78,7 @@ def _page(request: DjangoRequest, error: Exception) -> HttpResponse:
         if isinstance(error, OriginRefused):
             return _refusal(request, error)
         response: HttpResponse = response_for_exception(request, error)
-        # As BaseHandler does, of what has not been logged.
+        # As BaseHandler does; it logs no response twice.
         log_response(
             "%s: %s", response.reason_phrase, request.path, response=response, request=request
         )

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from aiodjango.fallback import FALLBACK
 from aiodjango.gateway import (
@@ -17,7 +18,7 @@ from aiodjango.orm import begin_work
 from aiodjango.runtime.exits import is_cancellation
 from aiodjango.urlconf.patterns import UrlconfPattern
 
-from .arguments import Handler, caller
+from .arguments import caller
 from .decorators import check_login_decorators
 from .errors import answer
 from .match import ViewMatch
@@ -28,8 +29,8 @@ from .site import Site
 def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
     """Return the aiohttp handler that calls a view with what its pattern gives.
 
-    Raises ImproperlyConfigured where the view cannot be called so, and for a decorator of Django's
-    that would leave the view without the protection it promises.
+    Raises ImproperlyConfigured where the view cannot be called so, and for one of Django's login
+    decorators, which would not protect it.
     """
     check_login_decorators(pattern)
     call = caller(pattern)
@@ -61,7 +62,7 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
             if is_cancellation(raised):
                 raise
             response = await answer(request, raised)
-            if isinstance(response, web.HTTPException):  # aiohttp wants it to be raised
+            if isinstance(response, web.HTTPException):  # aiohttp deprecates a return
                 raise
         finally:
             match.on_begin = None
@@ -72,16 +73,13 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
                 discard_rest(request)
         return response
 
-    # What the view is called, without the attributes of a web.View class.
+    # The name of the view, without the attributes of a web.View class.
     functools.update_wrapper(handler, pattern.view, updated=())
     return handler
 
 
 def _with_examination(call: Handler, view: Callable[..., object], site: Site) -> Handler:
-    """Return a function that examines a request before it calls a view.
-
-    What answers instead of the view is returned or raised.
-    """
+    """Return a function that examines a request before it calls a view, or answers instead."""
     is_exempt = bool(getattr(view, "csrf_exempt", False))
     needs_login = site.login_rule.applies_to(view)
 

@@ -48,7 +48,7 @@ class DjangoRequest(WSGIRequest):
 
     @user.setter
     def user(self, user: Any) -> None:
-        # Django 5.2 tells a login or logout only here.
+        # At a login or logout Django 5.2 sets only `user`.
         async def auser() -> Any:
             return user
 
@@ -63,8 +63,8 @@ _DJANGO_REQUEST: web.RequestKey[DjangoRequest] = web.RequestKey(
 def django_request(request: web.Request) -> DjangoRequest:
     """Return Django's view of a request, the same one each time.
 
-    For functions of Django's that take an HttpRequest, as `alogin(django_request(request), user)`
-    and `render_to_string(template, context, django_request(request))`.
+    For Django's functions that take an HttpRequest, as `alogin(django_request(request), user)` and
+    `render_to_string(template, context, django_request(request))`.
     """
     found = request.get(_DJANGO_REQUEST)
     if found is None:
@@ -89,13 +89,13 @@ def bare_django_request(request: web.Request) -> DjangoRequest:
     try:
         return DjangoRequest(environ)
     except (BadRequest, LookupError, ValueError):
-        # A Content-Type that can't be read, and that nothing here needs.
+        # An invalid Content-Type, which nothing here needs.
         del environ["CONTENT_TYPE"]
         return DjangoRequest(environ)
 
 
 def _mount(request: web.Request) -> str:
-    """The prefix under which the URLconf is mounted that a request was matched in."""
+    """Return the mount of the URLconf that a request was matched in."""
     resource = request.match_info.route.resource
     if isinstance(resource, PlacedResource):
         return resource.mount
@@ -145,12 +145,12 @@ class RequestMiddleware:
             self._messages.process_request(request)
         if self._csp:
             self._csp.process_request(request)
-        # A secret in the session can be had only once the session is loaded.
+        # A secret in the session can only be read when the session is loaded.
         if self._csrf and not settings.CSRF_USE_SESSIONS:
             self._csrf.process_request(request)
 
     def session_loaded(self, request: HttpRequest) -> None:
-        """To be called once, when the request's session can be read without I/O."""
+        """To be called once, when the request's session has been loaded."""
         if self._csrf and settings.CSRF_USE_SESSIONS:
             self._csrf.process_request(request)
 
@@ -166,22 +166,20 @@ def _request_middleware(*read_when_made: Any) -> RequestMiddleware:
     return RequestMiddleware()
 
 
-# ---- The scheme: what the other half makes of it, without an environ ----
+# ---- The scheme, by the rules of Django's half, without an environ ----
 
 
 def trusted_proxies(request: web.Request) -> TrustedProxies:
-    """Who may name the scheme of a request: what the enclosing fallback says, or its default."""
+    """Return the proxies that may name a request's scheme, by the options of its fallback."""
     fallback = request.config_dict.get(FALLBACK)
-    if fallback is not None:
-        return fallback.trusted_proxies
-    return default_proxies()
+    return default_proxies() if fallback is None else fallback.trusted_proxies
 
 
 def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:
-    """Whether a client came over TLS, by SECURE_PROXY_SSL_HEADER and by trusted proxies."""
+    """Whether a client uses TLS, by SECURE_PROXY_SSL_HEADER and by trusted proxies."""
     if settings.SECURE_PROXY_SSL_HEADER:
         key, secure_value = settings.SECURE_PROXY_SSL_HEADER
-        values = request.headers.getall(_header_name(key), [])
+        values = request.headers.getall(key.removeprefix("HTTP_").replace("_", "-"), [])
         if values:
             schemes = http_schemes(values[0])
             return bool(schemes.partition(",")[0].strip() == secure_value)
@@ -189,12 +187,6 @@ def is_secure(request: web.Request, proxies: TrustedProxies) -> bool:
         return scheme_of(request, proxies) == "https"
     except SchemeConflict:
         return request.scheme == "https"
-
-
-@lru_cache(maxsize=8)
-def _header_name(key: str) -> str:
-    """A header by the name that it has in request.META."""
-    return key.removeprefix("HTTP_").replace("_", "-")
 
 
 def is_handshake(request: web.BaseRequest) -> bool:

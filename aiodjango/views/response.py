@@ -25,10 +25,7 @@ BODYLESS = frozenset({204, 304})
 
 
 async def as_response(result: Any, pattern: UrlconfPattern) -> web.StreamResponse:
-    """Return what a view has returned as a response of aiohttp's.
-
-    Raises TypeError where it cannot be one.
-    """
+    """Return the result of a view as an aiohttp response. Raises TypeError for an invalid one."""
     if isinstance(result, web.StreamResponse):
         return result
     if not isinstance(result, HttpResponse):
@@ -42,7 +39,7 @@ async def as_response(result: Any, pattern: UrlconfPattern) -> web.StreamRespons
 
 
 def to_aiohttp(response: HttpResponseBase) -> web.Response:
-    """Return a response of Django's as one of aiohttp's, by the gateway's rules for headers.
+    """Return a Django response as an aiohttp response, by the gateway's rules for headers.
 
     Raises TypeError if it is streaming, ValueError for a header that cannot be sent.
     """
@@ -57,14 +54,14 @@ def to_aiohttp(response: HttpResponseBase) -> web.Response:
 
 
 class BodyUnwanted(ClientConnectionResetError):
-    """The client has all of the response, which has no body."""
+    """The client has received all of a response without a body."""
 
 
 def drop_body(request: web.Request, response: web.StreamResponse) -> None:
     """Drop the parts of a response that has no body; aiohttp would send them.
 
-    To be called before the headers are sent. A view whose client has left gets BodyUnwanted, and so
-    does a stream of events, which would never end by itself.
+    To be called before the headers are sent. BodyUnwanted is raised in a view whose client has
+    left, and in one that sends a stream of events, which would never end by itself.
     """
     writer: Any = request.writer
     is_endless = response.content_type == "text/event-stream"
@@ -75,7 +72,7 @@ def drop_body(request: web.Request, response: web.StreamResponse) -> None:
         has_left = (
             transport is None
             or transport.is_closing()
-            # A client that waits for nothing more has no other way to show that it left.
+            # Only this shows that a client has left that waits for nothing more.
             or sending_ended(transport) is not None
         )
         if is_endless or has_left:
@@ -89,14 +86,14 @@ def drop_body(request: web.Request, response: web.StreamResponse) -> None:
     writer.write_eof = write_eof
 
 
-# ---- What a response gets just before its headers are sent ----
+# ---- What is added to a response just before its headers are sent ----
 
 
 async def complete(request: web.Request, response: web.StreamResponse) -> None:
-    """Give a response what the site's middlewares and settings add to it; save the session.
+    """Add to a response what the site's middlewares and settings do; save the session.
 
-    That is the session's cookie, the CSRF cookie after a login, and headers. Of several responses
-    to one request only the first saves the session.
+    Cookies of the session and of CSRF, and headers. Of several responses to one request only the
+    first saves the session.
     Raises django.contrib.sessions.exceptions.SessionInterrupted where the session was deleted
     meanwhile.
     """
@@ -145,8 +142,8 @@ def process_response(
     request: DjangoRequest,
     response: web.StreamResponse,
 ) -> None:
-    """Call a middleware's process_response() for a response of aiohttp's."""
-    # It knows Django's responses: it gets one, and what it changes there is copied.
+    """Call a middleware's process_response() for an aiohttp response."""
+    # It gets a Django response, whose changes are copied.
     likeness = HttpResponse(status=response.status)
     del likeness.headers["Content-Type"]
     for name in set(response.headers) - {hdrs.SET_COOKIE}:

@@ -1,4 +1,4 @@
-"""What a site's security settings demand of requests for coroutine views, and of their responses.
+"""A site's security settings applied to requests for coroutine views, and to their responses.
 
 The rules are those of HttpRequest.get_host() and of Django's own middlewares.
 """
@@ -28,7 +28,7 @@ from .request import django_request, is_handshake, is_secure, no_view, trusted_p
 from .response import process_response
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-# Where a request without an Origin may come from: the site's own pages, or no page at all.
+# Sec-Fetch-Site of the site's own pages, or of no page at all.
 OWN_FETCH_SITES = frozenset({"same-origin", "none"})
 # How many allowed hosts an application remembers, and of which length at most: a client can choose
 # ports, and names under a wildcard, at will.
@@ -56,7 +56,9 @@ class SecurityRules:
         self._is_forwarded = settings.USE_X_FORWARDED_HOST
         self._known_hosts: set[str] = set()
         self._csrf: CsrfViewMiddleware = (installed(CSRF) or CsrfViewMiddleware)(no_view)
-        self._security = _security_middleware()
+        security = installed(SECURITY)
+        may_redirect = security and (not _is_djangos(security) or settings.SECURE_SSL_REDIRECT)
+        self._security: Any = security(no_view) if security and may_redirect else None
         cors = installed(CORS)
         self.cors = None if cors is None else Cors(cors)
         # A preflight is answered in examine().
@@ -180,16 +182,8 @@ def has_short_content_type(request: web.Request) -> bool:
     return len(request.headers.get(hdrs.CONTENT_TYPE, "")) <= MAX_CONTENT_TYPE_LENGTH
 
 
-def _security_middleware() -> Any:
-    """The SecurityMiddleware, if it may redirect."""
-    kind = installed(SECURITY)
-    if kind is None or (_is_djangos(kind) and not settings.SECURE_SSL_REDIRECT):
-        return None
-    return kind(no_view)
-
-
 class SecurityHeaders:
-    """What SecurityMiddleware and those for X-Frame-Options and CSP add to responses.
+    """The headers that SecurityMiddleware and those for X-Frame-Options and CSP add to responses.
 
     is_framable: without X-Frame-Options.
     """

@@ -19,7 +19,7 @@ from .security import SecurityRules
 
 
 class Site:
-    """The rules for the views under one mount, and the state of Django that they run in.
+    """The rules for the views under one mount, and Django's state while they run.
 
     urlconf: the one that reverse() reads in the views, None for ROOT_URLCONF.
     """
@@ -32,7 +32,7 @@ class Site:
         self.mount_at("")
 
     def mount_at(self, mount: str) -> None:
-        """Take the prefix (without a slash at its end) under which the views are reached."""
+        """Set the prefix of the views, without a slash at its end."""
         self.mount = mount
         self._script_prefix = script_prefix(mount)
         self._has_middlewares: bool | None = None  # not known before the first request
@@ -58,10 +58,7 @@ class Site:
         return before
 
     def _is_observed(self, request: web.Request) -> bool:
-        """Whether a middleware goes on after the view.
-
-        Nothing else sees the state then: each request has a task, and so a context, of its own.
-        """
+        """Whether a middleware runs after the view: each request has its own context."""
         if self._has_middlewares is None:
             self._has_middlewares = any(app.middlewares for app in request.match_info.apps)
         return self._has_middlewares

@@ -1,6 +1,6 @@
 """Django's template engines refuse aiohttp's request.
 
-It has no user, so that a page would be that of a visitor who is not logged in, whoever is.
+It has no user, so that every page would be that of a visitor who is not logged in.
 """
 
 import functools
@@ -22,7 +22,7 @@ def guard_templates() -> None:
     """
     _guard(RequestContext, "__init__")
     for engine in settings.TEMPLATES:
-        with suppress(ImportError):  # an engine that is not installed says so itself
+        with suppress(ImportError):  # Django's own error explains an engine that is not installed
             module = import_module(engine["BACKEND"].rpartition(".")[0])
             if hasattr(module, "Template"):
                 _guard(module.Template, "render")

@@ -35,7 +35,7 @@ class Unreadable(BadRequest):
 def as_unreadable(
     request: web.Request, started: web.StreamResponse | None, error: Exception
 ) -> Unreadable | None:
-    """Return the client's fault that an error of a view stands for, None for any other error.
+    """Return the client's fault that has caused an error of a view, None for any other error.
 
     started: the response that the view has begun.
     """
@@ -53,7 +53,7 @@ def _is_of_client(
 ) -> bool:
     """Whether an error was raised while aiohttp, and nothing else, read what the client has sent.
 
-    aiohttp has no type of its own for such errors: the traceback tells where they come from.
+    aiohttp has no type of its own for such errors, but the traceback shows their origin.
     """
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     readers = [number for number, frame in enumerate(frames) if _reads(frame, request, started)]
