@@ -41,6 +41,8 @@ IMPORTS = {
     "management": "aiodjango dev subapp broadcast urlconf notes",
     "aiodjango": "subapp runner fallback views urlconf orm notes",
 }
+# Rooms of which others import the face, `__init__.py`, and no module.
+WITH_FACES = {"gateway", "orm", "notes"}
 # Rooms whose modules need each other's types.
 WITH_CYCLES = {"orm"}
 # As a chain of imports from room to room.
@@ -144,6 +146,13 @@ def test_what_the_map_names_exists():
     assert named
     for name in named:
         assert (PACKAGE / name).exists() or (PACKAGE.parent / name).exists(), name
+
+
+def test_faces_are_what_others_import():
+    for path, parts in modules():
+        for name in imported(path, parts):
+            if name[0] == "aiodjango" and room(name[1:]) in WITH_FACES - {room(parts)}:
+                assert module_of(name[1:]) == room(name[1:]), path
 
 
 @pytest.mark.parametrize("name", sorted(IMPORTS.keys() - WITH_CYCLES))

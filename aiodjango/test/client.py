@@ -317,7 +317,9 @@ def _exchange(secure: bool, extra: Mapping[str, Any]) -> Exchange:
 
 def _headers(sent: Mapping[str, str], extra: Mapping[str, Any], headers: Any) -> dict[str, str]:
     """Return the headers of a request, from all arguments by which Django's clients accept them."""
-    found = {"host": _host(extra), **sent}
+    host, port = extra.get("SERVER_NAME", HOST), str(extra.get("SERVER_PORT", ""))
+    default_port = "443" if extra.get("wsgi.url_scheme") == "https" else "80"
+    found = {"host": host if port in ("", default_port) else f"{host}:{port}", **sent}
     for name, value in extra.items():
         if name not in _NO_HEADERS and not name.startswith("wsgi.") and value is not None:
             found[name.removeprefix("HTTP_").replace("_", "-").lower()] = str(value)
@@ -325,9 +327,3 @@ def _headers(sent: Mapping[str, str], extra: Mapping[str, Any], headers: Any) ->
         if value is not None:
             found[name.lower()] = str(value)
     return {name.title(): value for name, value in found.items()}
-
-
-def _host(extra: Mapping[str, Any]) -> str:
-    name, port = extra.get("SERVER_NAME", HOST), str(extra.get("SERVER_PORT", ""))
-    usual = "443" if extra.get("wsgi.url_scheme") == "https" else "80"
-    return name if port in ("", usual) else f"{name}:{port}"

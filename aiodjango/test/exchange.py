@@ -91,7 +91,7 @@ class Exchanges:
         finally:
             del self._by_name[name]
 
-    def watch(self, server: web.Server) -> None:
+    def install(self, server: web.Server) -> None:
         """Assign the requests of a server to their exchanges."""
         make_request = server.request_factory
 

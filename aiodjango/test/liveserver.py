@@ -103,7 +103,7 @@ class LiveServer(ThreadedWSGIServer):
 class _OnConnections:
     """A WSGI application that uses the connections of the test's thread, if they are shared.
 
-    close: called at the end of each request, as Django's server does with its threads.
+    close: called at the end of each request, as by Django's server.
     """
 
     def __init__(

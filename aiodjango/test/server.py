@@ -118,7 +118,7 @@ class LoopServer:
             runner = make_runner(app)
             await runner.setup()
             prepare(app)
-            self.exchanges.watch(cast(web.Server, runner.server))
+            self.exchanges.install(cast(web.Server, runner.server))
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self._port = runner.addresses[0][1]
             self._is_ready.set_result(None)

@@ -103,8 +103,8 @@ class Command(DjangoCommand):
         else:
             address = "0.0.0.0" if self.addr == "0" else self.addr
         quit_command = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
-        lifted = len(view_resources(self.server.app))
-        views = "1 coroutine view is" if lifted == 1 else f"{lifted} coroutine views are"
+        count = len(view_resources(self.server.app))
+        views = "1 coroutine view is" if count == 1 else f"{count} coroutine views are"
         self.stdout.write(
             f"{datetime.now():%B %d, %Y - %X}\n"
             f"Django version {django.get_version()}, aiodjango version {aiodjango.__version__}, "
@@ -126,11 +126,7 @@ class Command(DjangoCommand):
 
 
 def _limit_exit(code: int) -> None:
-    """Limit the time that other threads may delay the end of the process.
-
-    The executors of asyncio and asgiref join their threads when the interpreter exits: a busy
-    thread would delay a reload.
-    """
+    """Limit the time that other threads, which executors join at exit, may delay a reload."""
     if threading.active_count() > 1:
         timer = threading.Timer(EXIT_GRACE / 2, _leave, (code,))
         timer.daemon = True
