@@ -161,17 +161,14 @@ class AioClient(AsyncClient):
 
         options: those of `aiohttp.ClientSession.request()`, as `json=`.
         """
-
-        async def connect(
-            server: LoopServer, url: URL, fields: Mapping[str, str]
-        ) -> aiohttp.ClientResponse:
-            response = await server.session.request(
-                method, url, headers=fields, **{"allow_redirects": False, **options}
-            )
-            server.opened.append(response)
-            return response
-
-        return self._opening(connect, path, secure, headers, query_params)
+        options = {"allow_redirects": False, **options}
+        return self._opening(
+            lambda session, url, fields: session.request(method, url, headers=fields, **options),
+            path,
+            secure,
+            headers,
+            query_params,
+        )
 
     def ws_connect(
         self,
@@ -191,19 +188,17 @@ class AioClient(AsyncClient):
         Raises the exception of a view that fails before the handshake, and
         aiohttp.WSServerHandshakeError for any response but a handshake.
         """
-
-        async def connect(
-            server: LoopServer, url: URL, fields: Mapping[str, str]
-        ) -> aiohttp.ClientWebSocketResponse:
-            return await server.session.ws_connect(  # type: ignore[no-any-return]
-                url, headers=fields, **options
-            )
-
-        return self._opening(connect, path, secure, headers, query_params)
+        return self._opening(
+            lambda session, url, fields: session.ws_connect(url, headers=fields, **options),
+            path,
+            secure,
+            headers,
+            query_params,
+        )
 
     def _opening(
         self,
-        connect: Callable[[LoopServer, URL, Mapping[str, str]], Awaitable[T]],
+        connect: Callable[[aiohttp.ClientSession, URL, Mapping[str, str]], Awaitable[T]],
         path: Any,
         secure: bool,
         headers: Any,
@@ -216,7 +211,12 @@ class AioClient(AsyncClient):
         async def open_connection() -> T:
             server = await self._start()
             with self._recording(server, exchange) as own_headers:
-                return await connect(server, server.url(target), {**fields, **own_headers})
+                opened = await connect(
+                    server.session, server.url(target), {**fields, **own_headers}
+                )
+            if isinstance(opened, aiohttp.ClientResponse):
+                server.opened.append(opened)
+            return opened
 
         return _Opening(open_connection())
 
