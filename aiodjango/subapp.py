@@ -14,13 +14,12 @@ from .broadcast import process as broadcasts
 from .conf import NUMBERS
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
-from .notes import refuse_other_servers, warn_of_settings
+from .notes import guard_templates, refuse_other_servers, warn_of_settings
 from .orm import prepare_process
 from .routes import RouteTable, ViewResource
 from .runtime.open_connections import close_open_connections
 from .urlconf.patterns import read_urlconf
 from .views.decorators import check_decorated_class
-from .views.templates import guard_templates
 from .views.watch import connect_signals
 
 

@@ -4,10 +4,12 @@ from .deployment import proxy_hint, warn_of_settings
 from .errors import explain_errors
 from .results import advice
 from .servers import gunicorn_command, refuse_other_servers
+from .templates import guard_templates
 
 __all__ = [
     "advice",
     "explain_errors",
+    "guard_templates",
     "gunicorn_command",
     "proxy_hint",
     "refuse_other_servers",

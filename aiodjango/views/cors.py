@@ -40,7 +40,7 @@ class Cors:
 
     @staticmethod
     def preflight(request: web.Request) -> HttpResponseBase | None:
-        """Return what answers a browser's question whether a page may send a request, or None."""
+        """Return the answer to a preflight request, None for any other request."""
         return request[_VERDICT].preflight
 
     @staticmethod
@@ -63,7 +63,7 @@ _VERDICT: web.RequestKey[_Verdict] = web.RequestKey("aiodjango.CORS", _Verdict)
 
 
 def _joined(vary: str, more: str) -> str:
-    """Add to a Vary header what it lacks."""
+    """Complete a Vary header."""
     response = HttpResponse(headers={hdrs.VARY: vary})
     patch_vary_headers(response, more.split(", "))
     return response.headers[hdrs.VARY]

@@ -11,7 +11,7 @@ AddHeaders = Callable[[web.StreamResponse, web.Request], None]
 
 
 class ViewMatch(web.UrlMappingMatchInfo):
-    """A match_info that also holds what Django would pass to the view, and the request's state."""
+    """A match_info with the values that Django would pass to the view, and the request's state."""
 
     __slots__ = (
         "add_headers",
@@ -38,14 +38,14 @@ class ViewMatch(web.UrlMappingMatchInfo):
         self.on_begin: Callable[[Any, Any], Awaitable[None]] | None = None
         # What the view has begun to send itself.
         self.started: web.StreamResponse | None = None
-        # What the request may do, and where it ends, is not plain from a few headers.
+        # The site's rules, or the length of the body, need more than a few headers to be known.
         self.needs_examination = False
-        # The request was shown to Django, whose middlewares may have something for the response.
+        # Django's view of the request exists: its middlewares may add to the response.
         self.needs_middlewares = False
 
     def freeze(self) -> None:
-        # aiohttp tells each application of a match when a response is about to be sent. One more
-        # among them works where only the routes are taken, too.
+        # aiohttp calls each application of a match before it sends the headers of a response. With
+        # one more application that works for get_aio_routes() too.
         self.add_app(_LISTENER)
         super().freeze()
 

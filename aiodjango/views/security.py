@@ -166,7 +166,7 @@ class SecurityRules:
     def _is_trusted(self, origin: str) -> bool:
         if origin in self._csrf.allowed_origins_exact:
             return True
-        # urlsplit() remembers what it has split.
+        # urlsplit() has a cache.
         if not self._csrf.allowed_origin_subdomains or len(origin) > MAX_ORIGIN_LENGTH:
             return False
         try:

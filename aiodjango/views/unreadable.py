@@ -1,4 +1,4 @@
-"""Errors that stem from what a client has sent: faults of its own, not of the view."""
+"""Errors that an invalid request has caused: the client's fault, not the view's."""
 
 import sys
 import zlib

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +22,7 @@ from . import logins
 from .auth import aget_session, aget_user
 from .logins import Identity, Watch, logger
 
-# The channel on which processes report what may have ended logins.
+# The channel of the reports between processes, of events that may have ended logins.
 CHANNEL = "aiodjango.views.logins"
 
 # How many WebSockets one query of the periodic check covers.
@@ -238,11 +239,9 @@ class WatchList:
 
     def end(self, watch: Watch, reason: str) -> None:
         loop = self._loop()
-        if loop is not None and not loop.is_closed():  # pragma: no branch - a race
-            try:
+        if loop is not None:  # pragma: no branch - a race
+            with suppress(RuntimeError):  # closed meanwhile, with its WebSockets
                 loop.call_soon_threadsafe(watch.end, reason)
-            except RuntimeError:  # pragma: no cover - a race
-                pass  # closed meanwhile, with its WebSockets
 
 
 async def _check_logins(watches: list[Watch]) -> None:
