@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
+from traceback import walk_tb
 
 from aiohttp import web
 
-from .frames import frames_of, package_of
+from aiodjango.runtime.frames import package_of
 
 _ENCODER = (
     "web.json_response() encodes what json.dumps() can. A coroutine view may also return Django's "
@@ -88,5 +89,5 @@ def _is_of_aiohttp(error: BaseException, match: re.Match[str]) -> bool:
         return True
     return any(
         package_of(frame) == "aiohttp" and frame.f_code.co_name == "json_response"
-        for frame in frames_of(error.__traceback__)
+        for frame, _ in walk_tb(error.__traceback__)
     )
