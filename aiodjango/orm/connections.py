@@ -4,7 +4,8 @@ Django checks a thread's connections when a request begins and when it ends ther
 past CONN_MAX_AGE and those that broke, and makes CONN_HEALTH_CHECKS due. All of that is possible
 only between pieces of work; while one is using a connection, it is closed only if it is broken.
 
-A connection whose session was changed is never used by other work: `renew()` replaces it.
+A connection whose session was changed is never used by other work: `renew()` replaces it. Iterators
+that read from it go on, and it is closed after the last of them.
 """
 
 import logging
@@ -25,12 +26,17 @@ class Connections:
     """The connections of the thread that makes this, to be used in it.
 
     note_cursor: called with each cursor that is read in parts, as by `aiterator()`.
+    is_read: returns whether such a cursor of a connection is still open.
     """
 
-    def __init__(self, note_cursor: Callable[[Any], None]) -> None:
+    def __init__(
+        self, note_cursor: Callable[[Any], None], is_read: Callable[[BaseDatabaseWrapper], bool]
+    ) -> None:
         self._note_cursor = note_cursor
+        self._is_read = is_read
         self._sessions: list[Session] = []
-        self._retired: list[Session] = []  # to be closed
+        # Replaced, by what the cursors that read from them lead to.
+        self._retired: dict[BaseDatabaseWrapper, Session] = {}
         for alias in connections:
             try:
                 self._observe(alias)
@@ -103,14 +109,14 @@ class Connections:
         for session in self._open():
             connection = session.connection
             connection.queries_log.clear()
+            if self._is_read(connection):
+                continue
             if _has_news(connection):
                 connection.errors_occurred = True  # so that it is checked whether it is usable
             connection.close_if_unusable_or_obsolete()
 
-    def renew(self, *, is_read: bool) -> list[Session]:
+    def renew(self) -> list[Session]:
         """Replace the connections with an open transaction or a changed session.
-
-        is_read: whether other work may read from them; then they are closed by `close_retired()`.
 
         Returns those in an atomic block, closed: Django lets the block do nothing but end.
         """
@@ -129,13 +135,14 @@ class Connections:
             self._sessions.remove(session)
             del connections[session.connection.alias]
             self._observe(session.connection.alias)
+            self._retired[session.connection] = session
+        for session in used:
+            if self._is_read(session.connection):
+                self._retired[session.connection] = session.rolled_back()
         blocks = [session for session in used if session.connection.in_atomic_block]
         for session in blocks:
             session.connection.inc_thread_sharing()
-            session.discard()
-        self._retired += [session for session in used if session not in blocks]
-        if not is_read:
-            self.close_retired()
+        self.close_retired()
         return blocks
 
     def call_with(self, blocks: Iterable[Session], function: Callable[[], Any]) -> Any:
@@ -152,13 +159,15 @@ class Connections:
                     session.discard()  # it may have been opened again
 
     def close_retired(self) -> None:
-        """Close the replaced connections, from which no work reads any more."""
-        while self._retired:
-            self._retired.pop().discard()
+        """Close the replaced connections that are not read any more."""
+        if self._retired:
+            for connection in [c for c in self._retired if not self._is_read(c)]:
+                self._retired.pop(connection).discard()
 
     def close_all(self) -> None:
         """Close all connections of the thread."""
-        self.close_retired()
+        for session in self._retired.values():
+            session.discard()
         connections.close_all()
 
     def _open(self) -> Iterator[Session]:

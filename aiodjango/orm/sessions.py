@@ -13,6 +13,7 @@ role, temporary tables, locks, prepared statements. Three things tell that one w
 
 import logging
 import re
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
 
@@ -89,6 +90,22 @@ class Session:
         except Exception:
             name = self.connection.alias
             logger.warning("Could not close a connection to %r", name, exc_info=True)
+
+    def rolled_back(self) -> "Session":
+        """Roll back, and return the session that has the driver's connection from now on.
+
+        It is another one in an atomic block, which then finds its connection closed.
+        """
+        old = self.connection
+        with suppress(Exception):  # it may be broken
+            old.connection.rollback()
+        if not old.in_atomic_block:
+            return self
+        new = connections.create_connection(old.alias)
+        new.connection, old.connection = old.connection, None
+        old.closed_in_transaction = old.needs_rollback = True
+        old.run_on_commit = []
+        return Session(new)
 
     def is_changed(self) -> bool:
         """Whether it is not as it was after connecting."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error as DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from aiodjango.runtime.exits import exit_as_error
@@ -107,7 +108,7 @@ class OrmThread(threading.Thread):
         contextvars.Context().run(self._make_calls)
 
     def _make_calls(self) -> None:
-        self.connections = Connections(self._note_cursor)
+        self.connections = Connections(self._note_cursor, self._is_read)
         while (work := self._next()) is not None:
             self._perform(work)
         self.connections.close_all()
@@ -140,6 +141,7 @@ class OrmThread(threading.Thread):
     def _perform(self, work: Work) -> None:
         call = work.calls[0]
         self._is_tidy = False
+        self.connections.close_retired()
         if work.check is not None:
             work.check()
             work.check = None
@@ -242,9 +244,8 @@ class OrmThread(threading.Thread):
         if reason:
             logger.log(level, what, owner.name, reason)
         loss = what % (owner.name, reason or "it has ended; a task that it started goes on")
-        with self._pool.lock:
-            is_read = self._is_read(apart_from=owner)
-        blocks = self.connections.renew(is_read=is_read)
+        owner.cursors = ()
+        blocks = self.connections.renew()
         with self._pool.lock:
             self.owner = None
             owner.loss, owner.blocks = loss, blocks
@@ -266,9 +267,7 @@ class OrmThread(threading.Thread):
             for work in list(self.works):
                 if work is not owner and not work.calls and work.has_paused(now):
                     work.set_free()
-            is_read = self._is_read()
-        if not is_read:
-            self._look_after(self.connections.close_retired)
+        self.connections.close_retired()
         if owner is not None:
             if (
                 not owner.calls
@@ -281,12 +280,14 @@ class OrmThread(threading.Thread):
             self._close_obsolete()
             self._is_tidy = self._close_caches(now)
         elif self.connections.is_overdue():
-            self._close_overdue(now, is_read=is_read)
+            self._close_overdue(now)
 
-    def _is_read(self, apart_from: Work | None = None) -> bool:
-        """Whether work has a cursor open here (under the lock)."""
-        # Of a copy, because a garbage collection during the loop may end work.
-        return any(work is not apart_from and work.is_reading() for work in list(self.works))
+    def _is_read(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether work has a cursor of a connection open."""
+        with self._pool.lock:
+            # Of a copy, because a garbage collection during the loop may end work.
+            cursors = [cursor() for work in list(self.works) for cursor in work.cursors]
+        return any(getattr(cursor, "db", None) is connection for cursor in cursors)
 
     def _close_caches(self, now: float) -> bool:
         """Close the caches of the thread after a long pause; returns whether that is done."""
@@ -296,7 +297,7 @@ class OrmThread(threading.Thread):
             self._look_after(close_thread_caches)
         return True
 
-    def _close_overdue(self, now: float, *, is_read: bool) -> None:
+    def _close_overdue(self, now: float) -> None:
         """Get connections past their age closed in a thread that is not idle."""
         # Others may wait for a connection that is borrowed from a pool.
         limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
@@ -305,8 +306,6 @@ class OrmThread(threading.Thread):
             return
         if busy < limit + DRAIN_LIMIT:
             self._pool.draining = self._pool.draining or self
-        elif is_read:
-            self._begin_busy_time()
         else:
             self._close_obsolete()
 

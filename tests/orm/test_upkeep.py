@@ -33,7 +33,7 @@ def connection(postgres, request, cursors):
 @pytest.fixture
 def upkeep(connection, cursors, django_db_blocker):
     with django_db_blocker.unblock():
-        yield Connections(cursors.append)
+        yield Connections(cursors.append, lambda connection: False)
 
 
 def query(connection, sql="SELECT pg_backend_pid()"):
@@ -134,18 +134,18 @@ def test_transactions_left_open_are_rolled_back(connection, upkeep):
     connection.cursor().execute("CREATE TABLE rolled_back (number integer)")
     transaction.atomic().__enter__()
     connection.cursor().execute("INSERT INTO rolled_back VALUES (1)")
-    upkeep.renew(is_read=False)
+    upkeep.renew()
     assert not upkeep.in_transaction()
     assert query(connections["default"], "SELECT count(*) FROM rolled_back") == 0
     transaction.atomic().__enter__()
     assert upkeep.in_transaction()  # the new connection is known as well
-    upkeep.renew(is_read=False)
+    upkeep.renew()
     connections["default"].cursor().execute("DROP TABLE rolled_back")
 
 
 def test_a_connection_without_a_transaction_has_nothing_to_roll_back(connection, upkeep):
     pid = query(connection)
-    upkeep.renew(is_read=False)
+    upkeep.renew()
     assert query(connections["default"]) == pid
 
 
@@ -154,7 +154,7 @@ def test_a_database_that_cannot_be_loaded_is_no_obstacle_to_others(connection, u
     connections.settings["missing"] = connections.configure_settings({"default": missing})[
         "default"
     ]
-    other = Connections([].append)
+    other = Connections([].append, lambda connection: False)
     query(connection)
     connection.close_at = 0
     other.close_obsolete()
@@ -174,7 +174,7 @@ def test_cursors_that_are_read_in_parts_are_noted(connection, upkeep, cursors):
 def test_a_process_without_open_connections_has_nothing_to_do(connection, upkeep):
     for step in ("close_broken", "close_obsolete", "close_retired"):
         getattr(upkeep, step)()
-    assert upkeep.renew(is_read=False) == []
+    assert upkeep.renew() == []
     assert connection.connection is None
     assert not upkeep.in_transaction()
     assert not upkeep.is_pooled()

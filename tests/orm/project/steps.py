@@ -1,6 +1,7 @@
 """What a test can have a coroutine view do, one step after the other."""
 
 import asyncio
+import gc
 import threading
 from collections import defaultdict
 
@@ -203,6 +204,10 @@ class Steps:
             books.append({"title": book.title, "thread": book.read_in})
         return books
 
+    async def drop(self):
+        """Leave the iterator to the garbage collector."""
+        del self.iterator
+
     async def begin(self):
         self.atomic = transaction.atomic()
         await sync_to_async(self.atomic.__enter__)()
@@ -239,6 +244,12 @@ class Steps:
 
     async def threads(self):
         return sorted(t.name for t in threading.enumerate() if t.name.startswith("aiodjango-orm"))
+
+    async def connections(self):
+        """How many connections psycopg has open in this process."""
+        import psycopg
+
+        return sum(type(c) is psycopg.Connection and not c.closed for c in gc.get_objects())
 
     async def pool(self):
         return connection.pool.get_stats()
