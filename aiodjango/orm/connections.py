@@ -10,8 +10,12 @@ that read from it go on, and it is closed after the last of them.
 
 import logging
 import select
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -35,6 +39,9 @@ class Connections:
         self._note_cursor = note_cursor
         self._is_read = is_read
         self._sessions: list[Session] = []
+        self._thread = threading.get_ident()
+        # Of cursors that were left open: how each is closed.
+        self._left: deque[Callable[[], None]] = deque()
         # Replaced, by what the cursors that read from them lead to.
         self._retired: dict[BaseDatabaseWrapper, Session] = {}
         for alias in connections:
@@ -48,14 +55,23 @@ class Connections:
         connection = connections[alias]
         self._sessions.append(Session(connection))
         # There is no other sign that a cursor stays open between two calls.
-        make_cursor = connection.chunked_cursor
+        make_cursor: Any = connection.chunked_cursor
 
         def chunked_cursor() -> Any:
             cursor = make_cursor()
+            cursor.close = partial(self._close_cursor, cursor.close)
             self._note_cursor(cursor)
             return cursor
 
         connection.chunked_cursor = chunked_cursor  # type: ignore[method-assign]
+
+    def _close_cursor(self, close: Callable[[], None]) -> None:
+        """Close a cursor, as iterators do that end or are left, in any thread."""
+        if threading.get_ident() == self._thread:
+            close()
+        else:
+            # On an event loop it would wait for the query that others make on the connection.
+            self._left.append(close)
 
     def are_changed(self) -> bool:
         """Whether a session is not as it was after connecting."""
@@ -142,7 +158,7 @@ class Connections:
         blocks = [session for session in used if session.connection.in_atomic_block]
         for session in blocks:
             session.connection.inc_thread_sharing()
-        self.close_retired()
+        self.close_unread()
         return blocks
 
     def call_with(self, blocks: Iterable[Session], function: Callable[[], Any]) -> Any:
@@ -158,8 +174,11 @@ class Connections:
                 if not session.connection.in_atomic_block:
                     session.discard()  # it may have been opened again
 
-    def close_retired(self) -> None:
-        """Close the replaced connections that are not read any more."""
+    def close_unread(self) -> None:
+        """Close the cursors, and the replaced connections, that are not read any more."""
+        while self._left:
+            with suppress(Exception):  # its connection may be broken
+                self._left.popleft()()
         if self._retired:
             for connection in [c for c in self._retired if not self._is_read(c)]:
                 self._retired.pop(connection).discard()

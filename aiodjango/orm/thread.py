@@ -141,7 +141,7 @@ class OrmThread(threading.Thread):
     def _perform(self, work: Work) -> None:
         call = work.calls[0]
         self._is_tidy = False
-        self.connections.close_retired()
+        self.connections.close_unread()
         if work.check is not None:
             work.check()
             work.check = None
@@ -267,7 +267,7 @@ class OrmThread(threading.Thread):
             for work in list(self.works):
                 if work is not owner and not work.calls and work.has_paused(now):
                     work.set_free()
-        self.connections.close_retired()
+        self.connections.close_unread()
         if owner is not None:
             if (
                 not owner.calls

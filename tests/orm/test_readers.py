@@ -10,6 +10,7 @@ from tests.support.waiting import DEADLINE
 
 TENANT = "SELECT current_setting('app.tenant', true)"
 SET = "SELECT set_config('app.tenant', 'own', false)"
+CURSORS = "SELECT count(*) FROM pg_cursors"
 TITLES = [f"book {n}" for n in range(1, 8)]
 
 
@@ -65,6 +66,24 @@ async def test_a_transaction_that_is_left_open_is_rolled_back_under_its_readers(
             assert not postgres.query("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid'")
         rest = await reader("more", 4)
         assert [book["title"] for book in first + rest] == TITLES
+
+
+async def test_an_iterator_that_is_dropped_waits_for_no_query_on_the_event_loop(connect, postgres):
+    """Its cursor can be closed only between the queries of others on its connection."""
+    import psycopg
+
+    client = await connect(AIO_ORM_THREADS=1)
+    async with client.socket() as reader:
+        await reader("iterate", 3)
+        with psycopg.connect(host=str(postgres.folder), user="postgres", dbname="test") as holding:
+            holding.execute("SELECT pg_advisory_xact_lock(5)")
+            waiting = asyncio.create_task(
+                client.steps(("sql", "SELECT pg_advisory_xact_lock(5)"), ("sql", CURSORS))
+            )
+            await until(lambda: postgres.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+            await reader("drop")
+            await client.steps("threads")
+        assert (await waiting)[1] == [[0]]
 
 
 class Mixture:

@@ -172,7 +172,7 @@ def test_cursors_that_are_read_in_parts_are_noted(connection, upkeep, cursors):
 
 
 def test_a_process_without_open_connections_has_nothing_to_do(connection, upkeep):
-    for step in ("close_broken", "close_obsolete", "close_retired"):
+    for step in ("close_broken", "close_obsolete", "close_unread"):
         getattr(upkeep, step)()
     assert upkeep.renew() == []
     assert connection.connection is None
