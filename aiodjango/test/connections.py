@@ -12,7 +12,7 @@ from aiodjango.orm import orm_calls_through
 Override = Mapping[str, BaseDatabaseWrapper]
 
 # How long a thread may take to replace its connections, in seconds.
-EXCHANGE_TIMEOUT = 60
+REPLACE_TIMEOUT = 60
 
 
 def install(override: Override) -> None:
@@ -46,15 +46,15 @@ def orm_calls_on(override: Override) -> Iterator[None]:
     thread has these connections, and also makes the calls of coroutine views.
     """
     executor = SyncToAsync.single_thread_executor
-    before = executor.submit(_exchange, override).result(EXCHANGE_TIMEOUT)
+    before = executor.submit(_replace, override).result(REPLACE_TIMEOUT)
     try:
         with orm_calls_through(executor):
             yield
     finally:
-        executor.submit(_put_back, override, before).result(EXCHANGE_TIMEOUT)
+        executor.submit(_put_back, override, before).result(REPLACE_TIMEOUT)
 
 
-def _exchange(override: Override) -> Override:
+def _replace(override: Override) -> Override:
     before = {connection.alias: connection for connection in connections.all(initialized_only=True)}
     install(override)
     return before

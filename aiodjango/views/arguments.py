@@ -1,69 +1,14 @@
-"""What a coroutine view is called with."""
+"""Whether a coroutine view can be called with what its URL pattern gives."""
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp import hdrs
 from django.core.exceptions import ImproperlyConfigured
 
 from aiodjango.urlconf.patterns import UrlconfPattern
-
-from .match import ViewMatch
-from .response import as_response
-
-
-def caller(pattern: UrlconfPattern) -> Handler:
-    """Return the function that calls a view with the arguments that its pattern gives.
-
-    Raises ImproperlyConfigured where the view cannot be called with them.
-    """
-    check_arguments(pattern)
-    kind: Any = pattern.view
-    if isinstance(kind, type) and issubclass(kind, web.View):
-        return _caller_of_class(kind, pattern)
-    view = pattern.view
-    if _takes_request_alone(view):
-        return view
-
-    def call(request: web.Request) -> Awaitable[web.StreamResponse]:
-        match: ViewMatch = request.match_info  # type: ignore[assignment]
-        result: Awaitable[web.StreamResponse] = view(request, *match.args, **match.kwargs)
-        return result
-
-    return call
-
-
-def _caller_of_class(kind: type[web.View], pattern: UrlconfPattern) -> Handler:
-    """Return the function that calls a web.View, whose methods may return what functions may.
-
-    aiohttp asserts that a method returns a response of its own.
-    """
-
-    async def call(request: web.Request) -> web.StreamResponse:
-        view = kind(request)
-        name = request.method.lower()
-        method = getattr(view, name, None) if request.method in hdrs.METH_ALL else None
-        if method is not None:
-
-            async def convert() -> web.StreamResponse:
-                result = method()
-                if not inspect.isawaitable(result):
-                    raise TypeError(
-                        f"{pattern.view_name}.{name}() is no coroutine function: write "
-                        f"`async def {name}(self)`."
-                    )
-                response = await result
-                if type(response) is web.Response:
-                    return response
-                return await as_response(response, pattern)
-
-            setattr(view, name, convert)
-        return await view
-
-    return call
 
 
 def check_arguments(pattern: UrlconfPattern) -> None:
@@ -71,7 +16,7 @@ def check_arguments(pattern: UrlconfPattern) -> None:
     if isinstance(pattern.view, type):
         _check_methods(pattern)
         return
-    if _takes_request_alone(pattern.view):
+    if takes_request_alone(pattern.view):
         return
     positional, names = pattern.chain.arguments()
     try:
@@ -101,7 +46,7 @@ def _check_methods(pattern: UrlconfPattern) -> None:
             ) from None
 
 
-def _takes_request_alone(view: Callable[..., Any]) -> bool:
+def takes_request_alone(view: Callable[..., Any]) -> bool:
     """Whether a view declares the request and nothing else."""
     if isinstance(view, type):
         return True

@@ -76,7 +76,7 @@ def _page(request: DjangoRequest, error: Exception) -> HttpResponse:
     except Exception:
         error.__traceback__ = traceback  # without this function
         if isinstance(error, OriginRefused):
-            return _refusal(request, error)
+            return _csrf_failure(request, error)
         response: HttpResponse = response_for_exception(request, error)
         # As BaseHandler does; it logs no response twice.
         log_response(
@@ -85,7 +85,7 @@ def _page(request: DjangoRequest, error: Exception) -> HttpResponse:
         return response
 
 
-def _refusal(request: DjangoRequest, error: OriginRefused) -> HttpResponse:
+def _csrf_failure(request: DjangoRequest, error: OriginRefused) -> HttpResponse:
     reason = str(error)
     response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
     log_response(

@@ -1,9 +1,11 @@
 """The way of a request through a coroutine view: the site's rules, the view, its response."""
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from aiodjango.fallback import FALLBACK
@@ -18,7 +20,7 @@ from aiodjango.orm import begin_work
 from aiodjango.runtime.exits import is_cancellation
 from aiodjango.urlconf.patterns import UrlconfPattern
 
-from .arguments import caller
+from .arguments import check_arguments, takes_request_alone
 from .decorators import check_login_decorators
 from .errors import answer
 from .match import ViewMatch
@@ -29,11 +31,12 @@ from .site import Site
 def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
     """Return the aiohttp handler that calls a view with what its pattern gives.
 
-    Raises ImproperlyConfigured where the view cannot be called so, and for one of Django's login
+    Raises ImproperlyConfigured for a view that cannot be called so, and for one of Django's login
     decorators, which would not protect it.
     """
     check_login_decorators(pattern)
-    call = caller(pattern)
+    check_arguments(pattern)
+    call = _caller(pattern)
     needs_login = site.login_rule.applies_to(pattern.view)
     call_if_allowed = _with_examination(call, pattern.view, site)
     security, add_headers = site.security, site.security.headers_for(pattern.view)
@@ -76,6 +79,53 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
     # The name of the view, without the attributes of a web.View class.
     functools.update_wrapper(handler, pattern.view, updated=())
     return handler
+
+
+def _caller(pattern: UrlconfPattern) -> Handler:
+    """Return the function that calls a view with the arguments that its pattern gives."""
+    kind: Any = pattern.view
+    if isinstance(kind, type) and issubclass(kind, web.View):
+        return _caller_of_class(kind, pattern)
+    view = pattern.view
+    if takes_request_alone(view):
+        return view
+
+    def call(request: web.Request) -> Awaitable[web.StreamResponse]:
+        match: ViewMatch = request.match_info  # type: ignore[assignment]
+        result: Awaitable[web.StreamResponse] = view(request, *match.args, **match.kwargs)
+        return result
+
+    return call
+
+
+def _caller_of_class(kind: type[web.View], pattern: UrlconfPattern) -> Handler:
+    """Return the function that calls a web.View, whose methods may return what functions may.
+
+    aiohttp asserts that a method returns a response of its own.
+    """
+
+    async def call(request: web.Request) -> web.StreamResponse:
+        view = kind(request)
+        name = request.method.lower()
+        method = getattr(view, name, None) if request.method in hdrs.METH_ALL else None
+        if method is not None:
+
+            async def convert() -> web.StreamResponse:
+                result = method()
+                if not inspect.isawaitable(result):
+                    raise TypeError(
+                        f"{pattern.view_name}.{name}() is no coroutine function: write "
+                        f"`async def {name}(self)`."
+                    )
+                response = await result
+                if type(response) is web.Response:
+                    return response
+                return await as_response(response, pattern)
+
+            setattr(view, name, convert)
+        return await view
+
+    return call
 
 
 def _with_examination(call: Handler, view: Callable[..., object], site: Site) -> Handler:
