@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from . import conf
 from .broadcast.checks import check_broadcast
-from .conf import NUMBERS, load_aio_application, load_aio_application_factory
+from .conf import NUMERIC_SETTINGS, load_aio_application, load_aio_application_factory
 from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
 from .views.arguments import check_arguments
@@ -145,7 +145,7 @@ def _aio_application() -> Iterator[CheckMessage]:
 
 def _numbers() -> Iterator[CheckMessage]:
     hint = "Remove the setting to use the default."
-    for read in NUMBERS:
+    for read in NUMERIC_SETTINGS:
         yield from _errors(read, hint=hint, id="aiodjango.E005")
 
 

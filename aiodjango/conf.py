@@ -65,7 +65,8 @@ def _seconds(name: str, value: Any, meaning: str) -> float:
     return value
 
 
-NUMBERS = (orm_thread_count, transaction_timeout, watch_interval)
+# The functions that read settings which are numbers.
+NUMERIC_SETTINGS = (orm_thread_count, transaction_timeout, watch_interval)
 
 
 def broadcast_setting() -> Mapping[str, Any]:

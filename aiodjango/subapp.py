@@ -11,7 +11,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from .blocking import watch_loop
 from .broadcast import process as broadcasts
-from .conf import NUMBERS
+from .conf import NUMERIC_SETTINGS
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
 from .notes import guard_templates, refuse_other_servers, warn_of_settings
@@ -175,7 +175,7 @@ def _route_table(urlconf: Any, *, preserve_order: bool = False) -> RouteTable:
 def _set_up_django() -> None:
     if not apps.ready:
         django.setup()
-    for read_setting in NUMBERS:
+    for read_setting in NUMERIC_SETTINGS:
         read_setting()  # raises ImproperlyConfigured if it is invalid
     guard_templates()
     refuse_other_servers()
