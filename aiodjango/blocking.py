@@ -49,7 +49,7 @@ NEARBY = (
     "No other thread could run for most of that time: the cause may be on a line close to this.\n"
 )
 
-# Where no code of a project is.
+# Where files are that belong to no project.
 _LIBRARIES = (
     "<frozen ",
     sysconfig.get_path("stdlib") + os.sep,

@@ -70,7 +70,7 @@ class Chain:
         self._matchers: dict[str | None, Matcher] = {}
 
     def __str__(self) -> str:
-        """The patterns as the URLconf has them, joined as Django joins a match's route."""
+        """Return the patterns of the URLconf, joined as Django joins a match's route."""
         first, *others = (str(pattern) for pattern, _ in self.levels)
         return first + "".join(text.removeprefix("^") for text in others)
 
@@ -83,7 +83,7 @@ class Chain:
         return "".join(map(str, patterns))
 
     def languages(self) -> list[str | None]:
-        """All languages in which the chain may be read, as get_language() names them.
+        """Return all languages in which the chain may be read, as get_language() names them.
 
         One None for a chain that does not depend on the language.
         """
@@ -93,7 +93,7 @@ class Chain:
         return list(dict.fromkeys([settings.LANGUAGE_CODE, *map(translation.to_language, codes)]))
 
     def in_language(self, language: str | None) -> list[Any]:
-        """The Django patterns, those that depend on the language with their text in it."""
+        """Return Django's patterns, those that depend on the language with their text in it."""
         last = len(self.levels) - 1
         return [
             _in_language(pattern, language, is_endpoint=position == last)
@@ -118,7 +118,7 @@ class Chain:
         return found
 
     def arguments(self) -> tuple[int, set[str]]:
-        """How many positional values a match gives, and the names of its keyword values."""
+        """Return how many positional values a match has, and the names of its keyword values."""
         found = [_arguments(pattern, extra) for pattern, extra in self.levels]
         positional, names = found.pop()
         for outer_positional, outer_names in reversed(found):
@@ -128,7 +128,7 @@ class Chain:
         return positional, names
 
     def canonical(self) -> str:
-        """The path as aiohttp writes one: with its leading slash, and `{name}` for a value."""
+        """Return the path as aiohttp writes one: with a leading slash, and `{name}` for a value."""
         return "/" + "".join(_canonical(pattern) for pattern, _ in self.levels)
 
     def reverse(self, *args: Any, **kwargs: Any) -> str:

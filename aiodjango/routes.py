@@ -252,6 +252,6 @@ class ViewEntry(IndexEntry):
 
 
 def _place(shape: Shape) -> str:
-    """The key under which aiohttp's index looks for the paths of a shape."""
+    """Return the key of aiohttp's index for the paths of a shape."""
     literal = takewhile(lambda segment: isinstance(segment, str), shape)
     return "/".join(["", *map(str, literal)]).rstrip("/") or "/"

@@ -50,7 +50,7 @@ def note_of_call(error: BaseException) -> list[str]:
 
 
 def _calls_of_django(traceback: TracebackType | None) -> list[FrameType]:
-    """The calls at the end of a traceback that are Django's, the outermost first."""
+    """Return the calls at the end of a traceback that are Django's, the outermost first."""
     calls: list[FrameType] = []
     for frame, _ in walk_tb(traceback):
         if package_of(frame) in _LIBRARIES:

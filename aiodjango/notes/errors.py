@@ -56,7 +56,7 @@ def _add_notes(request: HttpRequest, **kwargs: Any) -> None:
 
 
 def _related(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
-    """An exception, those in its group, and those that led to it."""
+    """Yield an exception, those in its group, and those that led to it."""
     if id(error) in seen:
         return
     seen.add(id(error))

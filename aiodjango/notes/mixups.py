@@ -71,7 +71,7 @@ def _way_to_aiohttp(request: HttpRequest) -> str:
 
 
 def _given_to(request: HttpRequest, traceback: TracebackType | None) -> str | None:
-    """The first function of aiohttp or aiodjango that was given the request."""
+    """Return the first function of aiohttp or aiodjango that was given the request."""
     for frame, _ in walk_tb(traceback):
         package = package_of(frame)
         is_given = any(value is request for value in arguments(frame).values())

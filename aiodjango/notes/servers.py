@@ -26,7 +26,7 @@ def _called(self: web.Application, *args: Any, **kwargs: Any) -> web.Application
 
 
 def gunicorn_command() -> str:
-    """The command that serves the project, as far as its settings name it."""
+    """Return the command that serves the project, as far as its settings name it."""
     app = _setting("AIO_APPLICATION")
     wsgi = _setting("WSGI_APPLICATION") or "example.wsgi.application"
     module, _, name = (app or f"{wsgi.rpartition('.')[0]}.app").rpartition(".")

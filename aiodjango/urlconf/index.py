@@ -85,7 +85,7 @@ def _route_parts(pattern: RoutePattern) -> Iterator[str | Part]:
 
 
 def _regex_parts(regex: re.Pattern[str], *, is_endpoint: bool) -> Iterator[str | Part]:
-    """The literal start of a regular expression, and ANYTHING for the rest."""
+    """Yield the literal start of a regular expression, and ANYTHING for the rest."""
     start = _LITERAL_START.match(regex.pattern)
     if start is not None and not regex.flags & _FLAGS and not _has_branches(regex.pattern):
         yield re.sub(r"\\(.)", r"\1", start["text"], flags=re.DOTALL)
@@ -152,7 +152,7 @@ class PathIndex:
         node.ends.append(number)
 
     def candidates(self, path: str) -> list[int]:
-        """The numbers, in order, of the shapes that `path` (no leading slash) may have."""
+        """Return the numbers, in order, of the shapes that `path` (no leading slash) may have."""
         found: list[int] = []
         nodes = [self._root]
         for segment in path.split("/"):
@@ -172,7 +172,7 @@ class PathIndex:
         return sorted(set(found)) if len(found) > 1 else found
 
     def overlapping(self, shape: Shape) -> set[int]:
-        """The numbers of the shapes that some path of `shape` may have."""
+        """Return the numbers of the shapes that some path of `shape` may have."""
         found: set[int] = set()
         nodes = [self._root]
         for segment in shape:

@@ -153,7 +153,7 @@ def _first_parameter_is(view: Any, kind: type, *names: str) -> bool:
 
 
 def _first_annotation(view: Any) -> Any:
-    """Evaluated, or as a string where that fails."""
+    """Return it evaluated, or as a string where that fails."""
     try:
         signature = inspect.signature(view, follow_wrapped=False, eval_str=True)
     except Exception:  # an annotation may be any text

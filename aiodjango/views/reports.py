@@ -72,7 +72,7 @@ def _derived(kind: type[Any]) -> type[Any]:
             return cleansed
 
         def cleanse_special_types(self, request: Any, value: Any) -> Any:
-            """Of the variables of a frame: aiohttp's forms and headers, also in arguments."""
+            """Hide secrets in aiohttp's forms and headers among the variables of a frame."""
             value = super().cleanse_special_types(request, value)
             marked = getattr(request, _MARK, ()) if self.is_active(request) else ()
             return self._without_secrets(value, marked, ())

@@ -110,7 +110,7 @@ def _mount(request: web.Request) -> str:
 
 
 def no_view(request: HttpRequest) -> Never:
-    """The get_response of a middleware of which only single hooks are called."""
+    """Be the get_response of a middleware of which only single hooks are called."""
     raise NotImplementedError
 
 
