@@ -203,7 +203,7 @@ class ViewRoutes(PlacedResource):
                 continue
             chain = pattern.chain
             if chain.is_localized and language is None:
-                language = self._site.choose_language(request, self.mount)
+                language = self._site.choose_language(request)
             used = language if chain.is_localized else None
             matched = chain.match(path, used)
             if matched is not None:

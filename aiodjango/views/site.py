@@ -21,25 +21,27 @@ from .security import SecurityRules
 class Site:
     """The rules for the views under one mount, and Django's state while they run.
 
-    urlconf: the one that reverse() reads in the views, None for ROOT_URLCONF.
+    urlconf: that of the views, and of reverse() in them; None for ROOT_URLCONF.
     """
 
     def __init__(self, urlconf: Any = None) -> None:
         self.security = SecurityRules()
         self.login_rule = LoginRule()
-        self.choose_language = LanguageChoice(urlconf)
         self._urlconf = urlconf
+        self._has_locales = settings.USE_I18N and installed(LOCALE) is not None
+        if self._has_locales:
+            self._prefixes_used, self._default_is_prefixed = is_language_prefix_patterns_used(
+                urlconf or settings.ROOT_URLCONF
+            )
         self.mount_at("")
 
     def mount_at(self, mount: str) -> None:
-        """Set the prefix of the views, without a slash at its end."""
+        """Set the prefix of the views, decoded, without a slash at its end."""
         self.mount = mount
         self._script_prefix = script_prefix(mount)
         self._has_middlewares: bool | None = None  # not known before the first request
         # At the root of a site in one language Django's own defaults are right.
-        self.needs_state = (
-            self._script_prefix != "/" or bool(self._urlconf) or self.choose_language.is_dynamic
-        )
+        self.needs_state = self._script_prefix != "/" or bool(self._urlconf) or self._has_locales
 
     def enter(self, request: web.Request, language: str | None) -> UrlState | None:
         """Set Django's state for a view. Returns what to activate after it, None for nothing.
@@ -51,40 +53,23 @@ class Site:
             set_script_prefix(self._script_prefix)
         if self._urlconf:
             set_urlconf(self._urlconf)
-        if language is None and self.choose_language.is_dynamic:
-            language = self.choose_language(request, self.mount)
+        if language is None and self._has_locales:
+            language = self.choose_language(request)
         if language is not None:
             translation.activate(language)
         return before
 
     def _is_observed(self, request: web.Request) -> bool:
-        """Whether a middleware runs after the view: each request has its own context."""
+        """Whether a middleware runs after the view, in the same context."""
         if self._has_middlewares is None:
             self._has_middlewares = any(app.middlewares for app in request.match_info.apps)
         return self._has_middlewares
 
-
-class LanguageChoice:
-    """Chooses a request's language: as LocaleMiddleware would, or LANGUAGE_CODE without it.
-
-    urlconf: the one whose i18n_patterns() count, None for ROOT_URLCONF.
-    """
-
-    def __init__(self, urlconf: Any = None) -> None:
-        self.is_dynamic = settings.USE_I18N and installed(LOCALE) is not None
-        if self.is_dynamic:
-            self._prefixes_used, self._default_is_prefixed = is_language_prefix_patterns_used(
-                urlconf or settings.ROOT_URLCONF
-            )
-
-    def __call__(self, request: web.BaseRequest, mount: str) -> str:
-        """Return the language of a request.
-
-        mount: the decoded prefix of the application, which is not part of Django's path.
-        """
-        if not self.is_dynamic:
+    def choose_language(self, request: web.Request) -> str:
+        """Return the language of a request: LocaleMiddleware's, or LANGUAGE_CODE without it."""
+        if not self._has_locales:
             return str(settings.LANGUAGE_CODE)
-        path = django_path(request.rel_url.raw_path)[len(mount) :]
+        path = django_path(request.rel_url.raw_path)[len(self.mount) :]
         in_path = translation.get_language_from_path(path)
         if self._prefixes_used and not in_path and not self._default_is_prefixed:
             return str(translation.to_language(settings.LANGUAGE_CODE))
