@@ -130,8 +130,7 @@ class _Server(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        connection = Connection(handler, transport)
-        transport.set_protocol(_FirstLine(connection, handler, transport))
+        transport.set_protocol(_NewConnection(handler, transport))
 
     def pre_shutdown(self) -> None:
         """Accept no further requests, but continue to receive those that have begun."""
@@ -139,42 +138,29 @@ class _Server(web.Server):
             end_when_received(connection)
 
 
-class _FirstLine(asyncio.Protocol):
-    """Receives the first request line, and refuses protocols other than HTTP/1.0 and HTTP/1.1.
+class _NewConnection(Connection):
+    """Examines the first request line: protocols other than HTTP/1.0 and HTTP/1.1 are refused.
 
     aiohttp's parser in C accepts some of them as versions of HTTP. Later lines are not examined: a
     client that has used HTTP once will not change the protocol.
     """
 
-    def __init__(
-        self, connection: Connection, handler: web.RequestHandler, transport: asyncio.Transport
-    ) -> None:
-        self._connection = connection
-        self._handler = handler
-        self._transport = transport
+    def __init__(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().__init__(handler, transport)
         self._line = b""
+        self._receive = vars(self).pop("data_received")  # as it is after the first line
 
     def data_received(self, data: bytes) -> None:
         line, end, _ = (self._line + data[:MAX_FIRST_LINE]).lstrip(b"\r\n").partition(b"\n")
         self._line = line
         if end or len(line) > MAX_FIRST_LINE:
-            self._transport.set_protocol(self._connection)
+            vars(self)["data_received"] = self._receive
+            self._line = b""
+            self._transport.set_protocol(self)  # uvloop keeps the method that it has found before
         if end and _OTHER_PROTOCOL.search(line):
             # The parser answers and logs this as any malformed request.
             data = b"\0\r\n\r\n"
-        self._handler.data_received(data)
-
-    def eof_received(self) -> bool:
-        return self._connection.eof_received()
-
-    def pause_writing(self) -> None:
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._connection.resume_writing()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._connection.connection_lost(error)
+        self._receive(data)
 
 
 async def end_at_once(runner: web.AppRunner) -> None:

@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
             resume_writing=handler.resume_writing,
             connection_lost=handler.connection_lost,
         )
-        self._state = _HandlerState(handler)
+        self._handler = handler
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         # When the client has ended its sending (monotonic).
@@ -47,92 +47,97 @@ class Connection(asyncio.Protocol):
             handler.access_logger = DepartureLogger(logger)
 
     def eof_received(self) -> bool:
-        state = self._state
-        is_over = self._is_tls or has_hung_up(self._transport)
-        if is_over or not state.keeps_half_open or state.is_idle or state.is_receiving:
+        handler = self._handler
+        # With TLS the end of sending is the end of the connection.
+        is_tls = self._transport.get_extra_info("sslcontext") is not None
+        if is_tls or has_hung_up(self._transport) or not _keeps_half_open(handler):
+            return False
+        if _is_idle(handler) or _is_receiving(handler):
             return False
         self.ended = monotonic()
         self._close_after_last()
         self._examine_later()
         return True
 
-    @property
-    def _is_tls(self) -> bool:
-        # With TLS the end of sending is the end of the connection.
-        return self._transport.get_extra_info("sslcontext") is not None
-
     def _close_after_last(self) -> None:
         # aiohttp would drop requests that wait for the current one.
-        if not self._state.has_more:
-            self._state.handler.close()
+        if not has_more_requests(self._handler):
+            self._handler.close()
 
     def _examine_later(self) -> None:
         self._loop.call_later(EXAMINE_INTERVAL, self._examine)
 
     def _examine(self) -> None:
-        state = self._state
+        handler = self._handler
+        is_answering = handler._request_in_progress or has_more_requests(handler)
         if self._transport.is_closing():
             return
         if has_hung_up(self._transport):
             self._transport.abort()
-        elif not state.keeps_half_open or not state.is_answering or state.is_receiving:
+        elif not _keeps_half_open(handler) or not is_answering or _is_receiving(handler):
             self._transport.close()
         else:
             self._close_after_last()
             self._examine_later()
 
 
-class _HandlerState:
-    """What aiohttp's protocol is doing. There is no public access to it."""
+# ---- What aiohttp's protocol is doing. There is no public access to it. ----
 
-    def __init__(self, handler: web.RequestHandler) -> None:
-        self.handler = handler
 
-    @property
-    def keeps_half_open(self) -> bool:
-        """Whether the connection stays open after the end of sending.
+def has_more_requests(handler: web.RequestHandler) -> bool:
+    """Whether requests have arrived on a connection that wait for the current one."""
+    return bool(handler._messages)
 
-        It does not for WebSockets, and where the server cancels handlers whose clients leave.
-        """
-        handler = self.handler
-        cancels = handler._manager is None or handler._manager.handler_cancellation
-        return not cancels and handler._payload_parser is None
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a request, or is going to."""
-        waiter = self.handler._waiter
-        if waiter is not None:
-            return not waiter.done()
-        return not self.has_more and self._is_starting
+def _keeps_half_open(handler: web.RequestHandler) -> bool:
+    """Whether the connection stays open after the end of sending.
 
-    @property
-    def _is_starting(self) -> bool:
-        # Before Python 3.12 the task of a new connection begins later.
-        task = self.handler._task_handler
-        if task is None:
-            return False
-        coroutine = task.get_coro()
-        return inspect.iscoroutine(coroutine) and (
-            inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
-        )
+    It does not for WebSockets, and where the server cancels handlers whose clients leave.
+    """
+    manager = handler._manager
+    cancels = manager is None or manager.handler_cancellation
+    return not cancels and handler._payload_parser is None
 
-    @property
-    def has_more(self) -> bool:
-        """Whether requests wait for the current one."""
-        return bool(self.handler._messages)
 
-    @property
-    def is_answering(self) -> bool:
-        return self.handler._request_in_progress or self.has_more
+def _is_idle(handler: web.RequestHandler) -> bool:
+    """Whether it waits for a request, or is going to."""
+    waiter = handler._waiter
+    if waiter is not None:
+        return not waiter.done()
+    # Before Python 3.12 the task of a new connection begins later.
+    task = handler._task_handler
+    coroutine = None if task is None else task.get_coro()
+    return (
+        inspect.iscoroutine(coroutine)
+        and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+        and not has_more_requests(handler)
+    )
 
-    @property
-    def is_receiving(self) -> bool:
-        """Whether the body of a request is not complete."""
-        request = self.handler._current_request
-        if request is not None and not as_sent(request).is_eof():
-            return True
-        return any(not payload.is_eof() for _, payload in self.handler._messages)
+
+def _is_receiving(handler: web.RequestHandler) -> bool:
+    """Whether the body of a request is not complete."""
+    request = handler._current_request
+    if request is not None and not as_sent(request).is_eof():
+        return True
+    return any(not payload.is_eof() for _, payload in handler._messages)
+
+
+def end_when_received(handler: web.RequestHandler) -> bool:
+    """End a connection after the requests that have arrived, at once if there are none.
+
+    Returns False, and does nothing, while part of a request has not arrived yet.
+    """
+    is_idle = _is_idle(handler)
+    if _is_receiving(handler) or (is_idle and _has_unread(handler.transport)):
+        return False
+    if is_idle:
+        handler.force_close()
+    else:
+        handler.close()
+    return True
+
+
+# ---- Clients that have left ----
 
 
 class DepartureLogger(AbstractAccessLogger):
@@ -164,26 +169,6 @@ class _Unanswered:
 def unanswered() -> web.Response:
     """Return the response to a client that has left, for access logs."""
     return web.Response(status=_Unanswered.status, reason=_Unanswered.reason)
-
-
-def end_when_received(handler: web.RequestHandler) -> bool:
-    """End a connection after the requests that have arrived, at once if there are none.
-
-    Returns False, and does nothing, while part of a request has not arrived yet.
-    """
-    state = _HandlerState(handler)
-    if state.is_receiving or (state.is_idle and _has_unread(handler.transport)):
-        return False
-    if state.is_idle:
-        handler.force_close()
-    else:
-        handler.close()
-    return True
-
-
-def has_more_requests(handler: web.RequestHandler) -> bool:
-    """Whether requests have arrived on a connection that wait for the current one."""
-    return _HandlerState(handler).has_more
 
 
 def attend(request: web.BaseRequest) -> None:
