@@ -137,7 +137,10 @@ class Files(IndexEntry):
         name = request.match_info["filename"].replace("%2F", "\0").replace("%25", "%")
         headers = self._headers(name)
         found = self._folder.open(name.split("/"), accepted_codings(request, CODINGS))
-        return None if found is None else respond(request, found, headers)
+        if found is None:
+            return None
+        with found.file:
+            return respond(request, found, headers)
 
     @abstractmethod
     def _headers(self, name: str) -> Headers:

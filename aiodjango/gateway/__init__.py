@@ -28,7 +28,6 @@ from .connection import (
     sending_ended,
     unanswered,
 )
-from .dates import has_dates, ignore_unreadable_dates
 from .decoding import DecodedBody, bound_decoded
 from .environ import (
     SchemeConflict,
@@ -41,19 +40,16 @@ from .environ import (
 from .framing import close_if_last, discard_rest, handle_expect, is_last, refuse
 from .handler import Gateway
 from .head import Head, make_head
-from .malformed import client_faults_filtered, reason_of
-from .response import OpenFileResponse, complete_response
-from .spool import UNCOUNTED
+from .malformed import client_faults_filtered, ignore_unreadable_dates, reason_of
+from .response import complete_response, file_response
 
 __all__ = [
     "BODY_TIMEOUT",
-    "UNCOUNTED",
     "BodyWatch",
     "Connection",
     "DecodedBody",
     "Gateway",
     "Head",
-    "OpenFileResponse",
     "SchemeConflict",
     "StreamCut",
     "TrustedProxies",
@@ -67,8 +63,8 @@ __all__ = [
     "default_proxies",
     "discard_rest",
     "end_when_received",
+    "file_response",
     "handle_expect",
-    "has_dates",
     "has_more_requests",
     "http_schemes",
     "ignore_unreadable_dates",

@@ -6,9 +6,7 @@ end of `close()`, and delivers one response to the loop.
 
 import asyncio
 import contextvars
-import io
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING, Any
@@ -24,8 +22,8 @@ from .buffer import StreamCut
 from .connection import sending_ended
 from .head import Head, make_head
 from .response import (
-    OpenFileResponse,
     complete_response,
+    file_response,
     plain_file,
     stored_response,
     stream_response,
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
 
 logger = logging.getLogger("aiodjango.gateway")
-
-# A file up to this size, in bytes, is read in the thread, which is cheaper than sendfile().
-SMALL_FILE = 64 * 1024
 
 
 class WsgiCall:
@@ -249,10 +244,7 @@ class WsgiCall:
                 stream.put(chunk)
 
     def _send_file(self, wrapper: FileWrapper) -> bool:
-        """Respond with the file of a wrapper. Returns False where it has none to be sent as it is.
-
-        The response has a descriptor of its own, so the application's file can be closed at once.
-        """
+        """Respond with the file of a wrapper. Returns False where it cannot be sent as it is."""
         head = self._get_head()
         found = plain_file(wrapper.filelike)
         if found is None:
@@ -267,11 +259,7 @@ class WsgiCall:
         self._complete = True
         if left < (head.length or 0):
             self._warn("less than its Content-Length")
-        if count <= SMALL_FILE:
-            self._respond(complete_response(head, os.pread(descriptor, count, offset)))
-        else:
-            file = io.FileIO(os.dup(descriptor))
-            self._respond(OpenFileResponse(head, file, offset, count))
+        self._respond(file_response(head, descriptor, offset, count))
         return True
 
     def _finish(self) -> None:

@@ -195,12 +195,8 @@ class StreamedResponse(_SelfSending):
         self._stream.abandon()
 
 
-class OpenFileResponse(_SelfSending):
-    """A response with part of an open regular file.
-
-    file: unbuffered, and closed by the response.
-    offset, size: the part, in bytes.
-    """
+class _FileResponse(_SelfSending):
+    """A response with part of an open regular file, which it closes."""
 
     def __init__(self, head: Head, file: io.FileIO, offset: int, size: int) -> None:
         self._file = file
@@ -239,6 +235,17 @@ class OpenFileResponse(_SelfSending):
 
     def _free(self) -> None:
         self._file.close()
+
+
+def file_response(head: Head, descriptor: int, offset: int, size: int) -> web.StreamResponse:
+    """Return a response with part of a regular file, which may be closed at once.
+
+    offset, size: the part, in bytes.
+    """
+    # A small part is read here, in the thread, which is cheaper than sendfile().
+    if size <= UNCOUNTED:
+        return complete_response(head, os.pread(descriptor, size, offset))
+    return _FileResponse(head, io.FileIO(os.dup(descriptor)), offset, size)
 
 
 def _break_off(request: web.BaseRequest) -> NoReturn:
