@@ -15,7 +15,7 @@ from wsgiref.util import FileWrapper
 
 from aiohttp import web
 
-from aiodjango.runtime.overlay import laid_over
+from aiodjango.runtime.bridge import laid_over
 
 from .body import ClientLeft
 from .buffer import StreamCut

@@ -60,7 +60,7 @@ class Stream(Buffer):
             elif room > 0:
                 rest = rest[self.spill(rest[:room]) :]
             else:
-                self._streams.wait_for_reader(self)
+                self._streams.step_aside(self, may_disconnect=True)
                 self.wait(self._limit // 2)
 
     def pass_over(self) -> None:
@@ -169,11 +169,7 @@ class Streams:
     def make_way(self, stream: Stream) -> None:
         """Have a stream step aside if requests wait for a thread, and if the limit allows it."""
         if self.workers.pending and stream not in self._aside:
-            self._step_aside(stream, may_disconnect=False)
-
-    def wait_for_reader(self, stream: Stream) -> None:
-        """Have a stream step aside because its thread is going to wait for the reader."""
-        self._step_aside(stream, may_disconnect=True)
+            self.step_aside(stream, may_disconnect=False)
 
     def closed(self, stream: Stream) -> None:
         """Forget a stream whose body has ended."""
@@ -194,7 +190,7 @@ class Streams:
         is_long = time.monotonic() - stream.began > LONG_STREAM
         is_needed = self.workers.pending > 0
         if is_long or is_needed:
-            self._step_aside(stream, may_disconnect=is_long and is_needed)
+            self.step_aside(stream, may_disconnect=is_long and is_needed)
         with self._lock:
             return stream in self._open and stream not in self._aside
 
@@ -208,7 +204,7 @@ class Streams:
 
     # ---- In any thread ----
 
-    def _step_aside(self, stream: Stream, *, may_disconnect: bool) -> None:
+    def step_aside(self, stream: Stream, *, may_disconnect: bool) -> None:
         """Have a stream step aside if possible.
 
         may_disconnect: whether a stream is disconnected where too many have stepped aside, which

@@ -68,17 +68,10 @@ class Workers:
     at_thread_end: called in each thread after its last job.
     """
 
-    def __init__(
-        self,
-        threads: int,
-        *,
-        name: str = "aiodjango",
-        at_thread_end: Callable[[], object] | None = None,
-    ) -> None:
+    def __init__(self, threads: int, *, at_thread_end: Callable[[], object] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.bridge = Bridge()
         self._threads = threads
-        self._name = name
         self._at_thread_end = at_thread_end
         # Guards everything up to the next blank line; held for moments only.
         self._lock = threading.Lock()
@@ -239,7 +232,7 @@ class Workers:
                 # Explicitly empty: on a free-threaded Python a thread inherits its starter's.
                 target=contextvars.Context().run,
                 args=(self._work,),
-                name=f"{self._name}-{self._started}",
+                name=f"aiodjango-{self._started}",
                 daemon=True,
             )
             try:

@@ -1,8 +1,13 @@
-"""How async_to_sync() in sync code runs its coroutine on the server's event loop.
+"""What connects a worker thread with the request that it runs, and with the server's event loop.
 
-asgiref's `async_to_sync()` finds such a loop in thread-local state, which asgiref itself sets only
-in threads that `sync_to_async()` uses. No worker thread is one of those, so the state is set here
-before each call: two attributes, a fraction of a microsecond.
+A worker thread keeps one context for its life, as under any WSGI server. So what is kept per thread
+in context variables, above all by asgiref's `Local` (Django's `caches`), is made once for the
+thread and not for each request. The variables that aiohttp's middlewares have set for a request are
+added to that context while the thread runs the request.
+
+`async_to_sync()` in sync code runs its coroutine on the server's event loop. asgiref finds that
+loop in thread-local state, which it sets itself only in threads that `sync_to_async()` uses. No
+worker thread is one of those, so the state is set here before each call.
 
 Why not enter each thread once by `sync_to_async(…, thread_sensitive=False, executor=…)`? That is a
 task that waits on the loop as long as the thread lives: `asyncio.run()` and others, which cancel
@@ -10,9 +15,9 @@ all tasks to close a loop, would wait for a thread that is stuck. And the state 
 each `sync_to_async()` inside a coroutine that the thread waits for replaces it, perhaps by a loop
 that is closed soon (`force_new_loop`).
 
-Private in asgiref are `SyncToAsync.threadlocal`, `AsyncToSync.main_wrap` and its argument
-`context`. All uses of them are in this module. If they change there, coroutines run on loops of
-their own, as under any WSGI server, or are not cancelled when the server ends.
+If what is private in asgiref changes (`SyncToAsync.threadlocal`, `AsyncToSync.main_wrap` and its
+argument `context`), coroutines run on loops of their own, as under any WSGI server, or are not
+cancelled when the server ends.
 """
 
 import asyncio
@@ -30,6 +35,32 @@ _bridge: contextvars.ContextVar["Bridge | None"] = contextvars.ContextVar(
     "aiodjango.runtime.bridge", default=None
 )
 _CODE_OF_TASKS = AsyncToSync.main_wrap.__code__
+# Variables whose values belong to one thread: those of asgiref's `Local`, which all have one name,
+# and the arithmetic context of `decimal`, an object that threads must not share.
+_THREADS_OWN = frozenset(("asgiref.local", "decimal_context"))
+
+
+class laid_over:
+    """A context manager: the variables of `context` are set in the current context inside it.
+
+    (Written with contextlib it would be slower.)
+    """
+
+    __slots__ = ("_context", "_tokens")
+
+    def __init__(self, context: contextvars.Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._tokens = [
+            (variable, variable.set(value))
+            for variable, value in self._context.items()
+            if variable.name not in _THREADS_OWN
+        ]
+
+    def __exit__(self, *exc_info: object) -> None:
+        for variable, token in self._tokens:
+            variable.reset(token)
 
 
 def set_main_loop(loop: asyncio.AbstractEventLoop, pid: int) -> None:

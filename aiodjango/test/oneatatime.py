@@ -13,7 +13,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 
 from aiodjango.gateway import StreamCut
-from aiodjango.runtime.overlay import laid_over
+from aiodjango.runtime.bridge import laid_over
 
 from .exchange import current_exchange
 
