@@ -78,7 +78,7 @@ def temporary(content):
 
 class TestPlainFiles:
     @pytest.mark.parametrize("buffering", [-1, 0])
-    async def test_whole(self, serve, path, buffering):
+    async def test_whole(self, serve, path, buffering, until):
         application = Application(lambda: open(path, "rb", buffering=buffering))
         server = await serve(application)
         async with server.client() as client:
@@ -86,7 +86,7 @@ class TestPlainFiles:
                 answer = await client.request("GET", "/")
                 assert answer.header("Content-Length") == str(SIZE)
                 assert answer.body == CONTENT
-        assert all(file.closed for file in application.files)
+        await until(lambda: all(file.closed for file in application.files))
 
     async def test_from_the_position_of_the_file(self, serve, path):
         server = await serve(Application(lambda: at_offset(path, 1000)))
@@ -119,14 +119,14 @@ class TestPlainFiles:
         answer = await server.get()
         assert (answer.status, answer.header("Content-Length"), answer.body) == (200, "0", b"")
 
-    async def test_head(self, serve, path):
+    async def test_head(self, serve, path, until):
         application = Application(lambda: open(path, "rb"))
         server = await serve(application)
         async with server.client() as client:
             answer = await client.request("HEAD", "/")
             assert answer.header("Content-Length") == str(SIZE)
             assert (await client.request("GET", "/")).body == CONTENT
-        assert all(file.closed for file in application.files)
+        await until(lambda: all(file.closed for file in application.files))
 
     async def test_what_was_written_and_not_flushed(self, serve, tmp_path):
         def make():

@@ -3,12 +3,16 @@
 import asyncio
 import sys
 
+import pytest
+
 from tests.support.environment import ROOT, environment
 from tests.support.waiting import DEADLINE, LONGER
 
 ATTACKS = ["hostile", "floods", "fuzz"]
 
 
+# Each of those tests has a limit of its own; this one would end before it has told which hangs.
+@pytest.mark.timeout(LONGER + DEADLINE)
 async def test_stands_the_same_attacks(tmp_path):
     paths = [f"tests/gateway/test_{name}.py" for name in ATTACKS]
     log = tmp_path / "log"

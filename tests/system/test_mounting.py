@@ -242,6 +242,7 @@ def test_static_url_does_not_follow_an_application_that_was_abandoned(settings):
         assert settings.STATIC_URL == "/site/static/"
         assert staticfiles_storage.url("app.css") == "/site/static/app.css"
         await runners[1].cleanup()
+        await runners[0].cleanup()  # or the logs would stay filtered
 
     asyncio.run(next_one())
     assert settings.STATIC_URL == "/static/"
