@@ -58,7 +58,8 @@ class WsgiCall:
         self._workers = workers
         self._streams = streams
         self._context = contextvars.copy_context()
-        self._response: asyncio.Future[web.StreamResponse] = workers.loop.create_future()
+        # Its exception is ClientLeft where the call is dropped.
+        self.response: asyncio.Future[web.StreamResponse] = workers.loop.create_future()
         # Used by the thread only.
         self._head: Head | None = None
         self._stream: Stream | None = None
@@ -70,25 +71,21 @@ class WsgiCall:
 
     # ---- On the loop ----
 
-    async def response(self) -> web.StreamResponse:
-        """Wait for the response. Raises ClientLeft where the call was dropped."""
-        return await self._response
-
     def _deliver(self, response: web.StreamResponse) -> None:
-        if not self._response.done():
-            self._response.set_result(response)
+        if not self.response.done():
+            self.response.set_result(response)
 
     def _deliver_stream(self, head: Head, stream: Stream) -> None:
         self._deliver(stream_response(head, stream))
 
     def _deliver_nothing(self) -> None:
-        if not self._response.done():
-            self._response.set_exception(ClientLeft())
+        if not self.response.done():
+            self.response.set_exception(ClientLeft())
 
     # ---- In the thread: the job ----
 
     def wanted(self) -> bool:
-        return not self._response.cancelled() and not self._transport.is_closing()
+        return not self.response.cancelled() and not self._transport.is_closing()
 
     def surely_wanted(self) -> bool:
         return self.wanted() and sending_ended(self._transport) is None
@@ -98,29 +95,26 @@ class WsgiCall:
         self._workers.post(self._deliver_nothing)
 
     def run(self) -> None:
-        with laid_over(self._context):
-            self._run()
-
-    def _run(self) -> None:
         bridge = self._workers.bridge
-        bridge.open()
-        try:
-            self._call()
-        except StreamCut:
-            self._break_off()
-        except asyncio.CancelledError as error:
-            # Raised by a coroutine that the application waited for.
-            if bridge.was_cut:
+        with laid_over(self._context):
+            bridge.open()
+            try:
+                self._call()
+            except StreamCut:
                 self._break_off()
-            else:
+            except asyncio.CancelledError as error:
+                # Raised by a coroutine that the application waited for.
+                if bridge.was_cut:
+                    self._break_off()
+                else:
+                    self._fail(error)
+            except BaseException as error:
+                # SystemExit and the like, too, end this request and not the thread.
                 self._fail(error)
-        except BaseException as error:
-            # SystemExit and the like, too, end this request and not the thread.
-            self._fail(error)
-        finally:
-            self._input.close()
-            if self._stream is not None:
-                self._streams.closed(self._stream)
+            finally:
+                self._input.close()
+                if self._stream is not None:
+                    self._streams.closed(self._stream)
 
     def _call(self) -> None:
         environ = self._environ

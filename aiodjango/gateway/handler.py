@@ -148,7 +148,7 @@ class Gateway:
         attend(request)
         try:
             call = await self._submit(request)
-            response = await call.response()
+            response = await call.response
         except web.HTTPException as error:
             return _refusal(error)
         except ClientLeft:
