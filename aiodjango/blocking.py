@@ -133,7 +133,7 @@ class Watcher:
             self._answered.set()
             self._thread.join()
 
-    # --- On the loop -----------------------------------------------------------------------
+    # ---- On the loop ----
 
     def _answer(self) -> None:
         if threading.get_ident() != self._loop_thread:
@@ -144,7 +144,7 @@ class Watcher:
         self._loop_thread = threading.get_ident()
         self._computed = _cpu_clock()
 
-    # --- In the watcher's thread -----------------------------------------------------------
+    # ---- In the watcher's thread ----
 
     def _run(self) -> None:
         stopwatch = Stopwatch(self._cpu_time)

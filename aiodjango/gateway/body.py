@@ -25,7 +25,7 @@ class ClientLeft(Exception):
 
 
 class Body(NamedTuple):
-    """A complete body, to be read from its start and closed by whoever receives it."""
+    """A complete body, to be read from its start and closed by the receiver."""
 
     file: IO[bytes]
     length: int
@@ -89,7 +89,7 @@ def too_large(max_size: int, size: int) -> web.HTTPException:
 
 
 class BodyWatch:
-    """Has reads of a body raise an error where it will never be complete.
+    """Has reads of a body raise an error if it will never be complete.
 
     timeout: how long less than `least` may arrive, in seconds.
     least: the least progress, in bytes.

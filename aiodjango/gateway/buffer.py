@@ -16,7 +16,7 @@ READ_SIZE = 64 * 1024
 
 
 class StreamCut(Exception):
-    """For the thread: the body is not read any more.
+    """For the thread: the body is no longer read.
 
     The client has left or was disconnected, or the server shuts down.
     """
@@ -109,7 +109,7 @@ class Buffer:
         return self._cut or self.unread <= self._room_wanted
 
     def check(self) -> None:
-        """Raise StreamCut if the body is not read any more."""
+        """Raise StreamCut if the body is no longer read."""
         if self._cut or self._transport.is_closing():
             raise StreamCut
 

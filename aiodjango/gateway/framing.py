@@ -28,8 +28,9 @@ def has_body(request: web.BaseRequest) -> bool:
     elif request.version < (1, 1):
         # RFC 9112 section 6.1: the framing of such a message is faulty.
         raise _unclear()
-    elif not coding.isascii() or coding.lower() != "chunked":  # there is a K beyond ASCII
-        # aiohttp removes the chunks, and leaves any other coding as it is.
+    elif not coding.isascii() or coding.lower() != "chunked":
+        # aiohttp removes the chunks, and leaves any other coding as it is. (Outside of ASCII there
+        # is another K, the Kelvin sign, with the same lower case.)
         raise web.HTTPNotImplemented(text="The request's transfer coding is not supported")
     elif not request.body_exists:  # pragma: no cover - aiohttp's parsers prevent it
         raise _unclear()

@@ -111,7 +111,8 @@ class Gateway:
 
     @cached_property
     def trusted_proxies(self) -> TrustedProxies:
-        # Read at the first request: a worker of gunicorn may know more than its master.
+        # Read at the first request: gunicorn's master may load the application before
+        # `aiodjango.worker` sets the variable in a worker.
         return default_proxies()
 
     # ---- Figures ----

@@ -93,7 +93,7 @@ class Workers:
         self._stopped = asyncio.Event()
         self._reports = LoopCalls()
 
-    # --- On the loop -----------------------------------------------------------------------
+    # ---- On the loop ----
 
     @property
     def busy(self) -> int:
@@ -116,7 +116,7 @@ class Workers:
             self._set_timer(is_short=True)
 
     def sweep(self) -> None:
-        """Drop the queued jobs that nobody wants any more, or perhaps nobody."""
+        """Drop the queued jobs whose result is not surely wanted."""
         unwanted = []
         with self._lock:
             for _ in range(len(self._jobs)):
@@ -129,7 +129,7 @@ class Workers:
             self._abandon(job)
 
     def stop(self) -> None:
-        """Drop what is queued; threads end, those at work when their job does."""
+        """Drop the queued jobs. The threads end, those at work after their job."""
         with self._lock:
             self._stopping = True
             jobs, self._jobs = self._jobs, deque()
@@ -199,7 +199,7 @@ class Workers:
             self.abandoned += 1
         job.drop()
 
-    # --- In any thread ---------------------------------------------------------------------
+    # ---- In any thread ----
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
         """Call `callback(*args)` on the event loop, soon.
@@ -212,7 +212,7 @@ class Workers:
             self._reports.wake(self.loop)
 
     def step_aside(self, job: Job) -> None:
-        """The thread of `job`, which is running, no longer counts: another may be woken for it."""
+        """Do not count the thread of a running job any longer: another may be woken."""
         with self._lock:
             if self._begun.pop(job, None) is None:  # pragma: no cover - its stream was just cut off
                 return
@@ -221,7 +221,7 @@ class Workers:
             if self._jobs and self._awake < self._limit():
                 self._wake()
 
-    # --- In the threads, and helpers under the lock ----------------------------------------
+    # ---- In the threads, and helpers under the lock ----
 
     def _wake(self) -> bool:
         """Wake the thread that slept last, or start one; False if that fails (under the lock)."""

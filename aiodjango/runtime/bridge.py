@@ -86,14 +86,14 @@ class Bridge:
         self._pid = os.getpid()
         self._cancelled: set[asyncio.Task[Any]] = set()
 
-    # --- In the threads --------------------------------------------------------------------
+    # ---- In the threads ----
 
     def open(self) -> None:
         """Connect the current thread, for what it runs from now on in the current context."""
         set_main_loop(self._loop, self._pid)
         _bridge.set(self)
 
-    # --- On the event loop -----------------------------------------------------------------
+    # ---- On the event loop ----
 
     @property
     def was_cut(self) -> bool:

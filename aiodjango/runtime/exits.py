@@ -9,7 +9,7 @@ R = TypeVar("R")
 
 
 def exit_as_error(raised: BaseException) -> Exception:
-    """Return the error that stands for an exit: SystemExit, KeyboardInterrupt and the like.
+    """Return the error that replaces an exit: SystemExit, KeyboardInterrupt and the like.
 
     On the event loop such an exit would end the process with all its requests. In a sync view it
     is an error of that request alone.

@@ -58,7 +58,7 @@ class InterpreterUse:
         self._measured = 0.0  # when (monotonic)
         self.reset()
 
-    # --- In the threads --------------------------------------------------------------------
+    # ---- In the threads ----
 
     def add_thread(self) -> None:
         """Measure the current thread as well."""
@@ -67,11 +67,11 @@ class InterpreterUse:
             self._clocks[clock] = time.clock_gettime(clock)
 
     def remove_thread(self) -> None:
-        """Measure the current thread no longer; to be called before it ends."""
+        """Stop measuring the current thread, which is about to end."""
         if hasattr(time, "pthread_getcpuclockid"):  # pragma: no branch - not macOS, Windows
             del self._clocks[time.pthread_getcpuclockid(threading.get_ident())]
 
-    # --- In the event loop's thread --------------------------------------------------------
+    # ---- In the event loop's thread ----
 
     def reset(self) -> None:
         """Forget what was measured."""
