@@ -127,13 +127,15 @@ def end_when_received(handler: web.RequestHandler) -> bool:
 
     Returns False, and does nothing, while part of a request has not arrived yet.
     """
-    is_idle = _is_idle(handler)
-    if _is_receiving(handler) or (is_idle and _has_unread(handler.transport)):
+    if _is_receiving(handler):
         return False
-    if is_idle:
-        handler.force_close()
-    else:
+    if not _is_idle(handler):
         handler.close()
+        return True
+    # Data, or their end, may have arrived that the event loop has not read yet.
+    if handler.transport is not None and _polls(handler.transport, _READABLE):
+        return False
+    handler.force_close()
     return True
 
 
@@ -225,11 +227,6 @@ def is_received(request: web.BaseRequest) -> bool:
 def has_hung_up(transport: asyncio.BaseTransport) -> bool:
     """Whether the system knows that the client has left."""
     return _polls(transport, 0)  # POLLHUP and POLLERR are always reported
-
-
-def _has_unread(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether data, or their end, have arrived that the event loop has not read yet."""
-    return transport is not None and _polls(transport, _READABLE)
 
 
 def _polls(transport: asyncio.BaseTransport, events: int) -> bool:

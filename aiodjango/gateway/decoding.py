@@ -193,11 +193,8 @@ def _decompressor(coding: str) -> Any:
         package = "backports.zstd"
     else:
         return ZLibDecompressor(coding)
+    known = ["gzip", "deflate", *["br"] * HAS_BROTLI, *["zstd"] * HAS_ZSTD]
     raise web.HTTPUnsupportedMediaType(
-        headers={hdrs.ACCEPT_ENCODING: _accepted()},
+        headers={hdrs.ACCEPT_ENCODING: ", ".join(known)},
         text=f"The server cannot decode the Content-Encoding {coding}: {package} is not installed.",
     )
-
-
-def _accepted() -> str:
-    return ", ".join(["gzip", "deflate", *["br"] * HAS_BROTLI, *["zstd"] * HAS_ZSTD])

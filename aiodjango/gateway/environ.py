@@ -216,7 +216,8 @@ def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
     """
     headers = request.headers
     reported = {
-        "https" if _first_of(http_schemes(value)) == secure else "http"
+        # As in Django: of several proxies the first one knows the scheme of the client.
+        "https" if http_schemes(value).partition(",")[0].strip().lower() == secure else "http"
         for name, secure in _SECURE_HEADERS
         if name in headers
         for value in headers.getall(name)
@@ -226,11 +227,6 @@ def scheme_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
     if len(reported) > 1:
         raise SchemeConflict(text="The headers that name the scheme contradict each other")
     return reported.pop()
-
-
-def _first_of(value: str) -> str:
-    # As in Django: of several proxies the first one knows the scheme of the client.
-    return value.partition(",")[0].strip().lower()
 
 
 def http_schemes(value: str) -> str:

@@ -22,9 +22,12 @@ def has_body(request: web.BaseRequest) -> bool:
     """
     coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is None:
-        # The parser in C ignores a length of too many digits.
-        if _content_length(request) and not request.body_exists:
-            raise _unclear()
+        try:
+            # The parser in C ignores a length of too many digits.
+            if request.content_length and not request.body_exists:
+                raise _unclear()
+        except ValueError:  # Python does not convert a number of so many digits
+            raise _unclear() from None
     elif request.version < (1, 1):
         # RFC 9112 section 6.1: the framing of such a message is faulty.
         raise _unclear()
@@ -39,13 +42,6 @@ def has_body(request: web.BaseRequest) -> bool:
 
 def _unclear() -> web.HTTPBadRequest:
     return web.HTTPBadRequest(text="The headers leave open where the request ends")
-
-
-def _content_length(request: web.BaseRequest) -> int | None:
-    try:
-        return request.content_length
-    except ValueError:  # Python does not convert a number of so many digits
-        raise _unclear() from None
 
 
 def is_last(request: web.BaseRequest) -> bool:

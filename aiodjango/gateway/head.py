@@ -59,7 +59,9 @@ def make_head(status: str, headers: Iterable[tuple[str, str]]) -> Head:
             if kind == "content-length":
                 if length is not None:
                     raise ValueError("Content-Length was given twice")
-                length = _parse_length(value)
+                if not _DIGITS.fullmatch(value):
+                    raise ValueError(f"not a Content-Length: {value!r}")
+                length = int(value)
             pairs.append((name, value))
     text = "".join([value for _, value in pairs])
     if _CONTROL.search(text):
@@ -89,12 +91,6 @@ def _classify(name: str) -> str:
     if lower in ("connection", "content-length"):
         return lower
     return "hop-by-hop" if is_hop_by_hop(lower) else ""
-
-
-def _parse_length(value: str) -> int:
-    if not _DIGITS.fullmatch(value):
-        raise ValueError(f"not a Content-Length: {value!r}")
-    return int(value)
 
 
 def _recode(name: str, value: str) -> str:

@@ -49,7 +49,8 @@ class Stream(Buffer):
         self._take_turns()
         if self.keep(chunk):
             return
-        if self._has_fast_reader() and self.keep(chunk):
+        is_fast = not self._in_file and self.wait(self._memory_limit // 2, FAST_READER)
+        if is_fast and self.keep(chunk):
             return
         self._streams.make_way(self)
         rest = memoryview(chunk)
@@ -77,9 +78,6 @@ class Stream(Buffer):
         """End a body that is not complete."""
         self.end(complete=False)
         self._streams.closed(self)
-
-    def _has_fast_reader(self) -> bool:
-        return not self._in_file and self.wait(self._memory_limit // 2, FAST_READER)
 
     def _take_turns(self) -> None:
         """Pause, if this stream has computed for a while, for the others that compute."""

@@ -290,17 +290,14 @@ class Workers:
                 job.run()
             else:
                 self._abandon(job)
-        self._clean_up()
         self._leave()
 
-    def _clean_up(self) -> None:
-        if self._at_thread_end is not None:
-            try:
-                self._at_thread_end()
-            except BaseException:  # an exit, too, must not hide that the thread ends
-                logger.exception("The clean-up at the end of a worker thread failed")
-
     def _leave(self) -> None:
+        try:
+            if self._at_thread_end is not None:
+                self._at_thread_end()
+        except BaseException:  # an exit, too, must not hide that the thread ends
+            logger.exception("The clean-up at the end of a worker thread failed")
         with self._lock:
             self._use.remove_thread()
             self._alive.discard(threading.current_thread())
