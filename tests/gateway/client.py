@@ -53,7 +53,11 @@ class Client:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, (host, port))
+            except BaseException:
+                sock.close()
+                raise
             opening = asyncio.open_connection(sock=sock, limit=self._receive_buffer)
         else:
             opening = asyncio.open_connection(host, port, ssl=self._tls)
