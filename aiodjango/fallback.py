@@ -72,8 +72,10 @@ class FallbackRoute(web.ResourceRoute):
 
     def __init__(self, resource: web.AbstractResource, fallback: Fallback | None) -> None:
         self.fallback = fallback
-        handler = hand_to_outer_django if fallback is None else fallback.hand_to_django
-        super().__init__(hdrs.METH_ANY, handler, resource, expect_handler=_handle_expect)
+        handler, expect_handler = hand_to_outer_django, _handle_expect_by_outer_django
+        if fallback is not None:
+            handler, expect_handler = fallback.hand_to_django, fallback.handle_expect
+        super().__init__(hdrs.METH_ANY, handler, resource, expect_handler=expect_handler)
 
 
 class CatchAll(PlacedResource):
@@ -223,9 +225,8 @@ async def hand_to_outer_django(request: web.Request) -> web.StreamResponse:
     return await fallback.hand_to_django(request)
 
 
-async def _handle_expect(request: web.Request) -> web.StreamResponse | None:
-    route = request.match_info.route
-    fallback = getattr(route, "fallback", None) or _enclosing_fallback(request)
+async def _handle_expect_by_outer_django(request: web.Request) -> web.StreamResponse | None:
+    fallback = _enclosing_fallback(request)
     if fallback is None:
         return await refuse(web.HTTPNotFound(), request)
     return await fallback.handle_expect(request)
