@@ -19,13 +19,10 @@ from django.test.signals import template_rendered
 # The header that names the exchange of a request. No view receives it.
 HEADER = "X-Aiodjango-Exchange"
 
-# Set in the contexts of a request: in the server's task, and in threads that run its code.
-_current: ContextVar["Exchange"] = ContextVar("aiodjango.test.exchange")
-
-
-def current_exchange() -> "Exchange | None":
-    """Return the exchange that the current code belongs to, if any."""
-    return _current.get(None)
+# That of the current code: in the server's task for a request, and in threads that run its code.
+current_exchange: ContextVar["Exchange | None"] = ContextVar(
+    "aiodjango.test.exchange", default=None
+)
 
 
 class Exchange:
@@ -70,7 +67,7 @@ class Exchange:
 
     def _is_current(self) -> bool:
         # A thread without a context may work for any of the requests.
-        return _current.get(self) is self
+        return current_exchange.get(self) is self
 
 
 class Exchanges:
@@ -101,7 +98,7 @@ class Exchanges:
             exchange = self._by_name[message.headers[HEADER]]
             request = make_request(_without(HEADER, message), *others)
             # Its handler is called in a copy of this context.
-            _current.set(exchange)
+            current_exchange.set(exchange)
             changes: dict[str, Any] = {"scheme": exchange.scheme, "remote": exchange.remote}
             given = {name: value for name, value in changes.items() if value is not None}
             exchange.request = request.clone(**given) if given else request
@@ -131,7 +128,7 @@ class RecordingHandler(WSGIHandler):
         super().__init__()
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        exchange = current_exchange()
+        exchange = current_exchange.get()
         if exchange is not None:
             environ.update(exchange.environ)
         return super().__call__(environ, start_response)
@@ -140,7 +137,7 @@ class RecordingHandler(WSGIHandler):
         # The attribute by which Django's own client disables the check of CSRF tokens.
         request._dont_enforce_csrf_checks = not self._enforces_csrf  # type: ignore[attr-defined]
         response: HttpResponseBase = super().get_response(request)
-        exchange = current_exchange()
+        exchange = current_exchange.get()
         if exchange is not None:
             exchange.django_request, exchange.django_response = request, response
         return response

@@ -113,7 +113,7 @@ def _noting_errors() -> Iterator[None]:
     try:
         yield
     except Exception:
-        exchange = current_exchange()
+        exchange = current_exchange.get()
         if exchange is not None:
             exchange.note_exception()
         raise
