@@ -122,20 +122,20 @@ def _noting_errors() -> Iterator[None]:
 class _Response:
     """The result of an application, for the gateway."""
 
-    def __init__(self, result: Any, place: OneAtATime) -> None:
+    def __init__(self, result: Any, application: OneAtATime) -> None:
         self._result = result
-        self._place = place
+        self._application = application
         self.close_result: Callable[[], object] = getattr(result, "close", lambda: None)
 
     def __iter__(self) -> Iterator[bytes]:
-        place = self._place
-        parts = place.run(sync_to_async(iter)(self._result))
-        while (part := place.run(place.part(self, parts))) is not _END:
+        application = self._application
+        parts = application.run(sync_to_async(iter)(self._result))
+        while (part := application.run(application.part(self, parts))) is not _END:
             yield part
 
     def close(self) -> None:
         try:
-            self._place.run(self._place.end(self))
+            self._application.run(self._application.end(self))
         except StreamCut:  # pragma: no cover - a race with the end of the test
             self.close_result()  # in this thread rather than not at all
 
