@@ -5,7 +5,7 @@
 # make docs      the documentation, into docs/_build/html
 # make coverage  the suite once more, counting the package's lines and branches
 # make release   the package in dist/, checked, and what is left to do by hand
-# make bench     the benchmarks, beside other servers (they need wrk; some fifty minutes)
+# make bench     the benchmarks, beside other servers (they need wrk; about an hour)
 #
 # Everything is installed into .venv, at the first run. Variables:
 #   PYTHON=python3.12      the interpreter (3.11 or newer)
