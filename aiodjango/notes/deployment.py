@@ -24,15 +24,33 @@ async def warn_of_settings(app: web.Application) -> None:
         )
 
 
+class Warned:
+    """What this process has warned of, as such warnings are for whoever starts it."""
+
+    of_proxy = False
+
+
 def proxy_hint(origin: str, own: str, *, peer: str | None, header: str | None) -> str | None:
     """Explain an Origin that differs from the request's own in the scheme alone.
 
+    The first time it is a warning in aiodjango's log too: with DEBUG off, Django shows its own
+    warnings nowhere.
+
+    origin: the origin of the page.
     own: the origin that the request seems to have.
     peer: the address at the other end of the connection.
     header: X-Forwarded-Proto.
 
     Returns None where there is another difference.
     """
+    hint = _proxy_hint(origin, own, peer, header)
+    if hint is not None and not Warned.of_proxy and not settings.DEBUG:
+        Warned.of_proxy = True
+        logger.warning("A page was refused with 403: %s", hint)
+    return hint
+
+
+def _proxy_hint(origin: str, own: str, peer: str | None, header: str | None) -> str | None:
     scheme, _, host = origin.partition("://")
     own_scheme, _, own_host = own.partition("://")
     if host != own_host or scheme == own_scheme:

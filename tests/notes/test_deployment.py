@@ -1,6 +1,8 @@
 """Mistakes of a deployment: what the log says."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 from aiohttp import web
@@ -13,9 +15,10 @@ from aiodjango import get_aio_application, get_aio_subapp
 from aiodjango.conf import load_aio_application, load_aio_application_factory
 from aiodjango.notes import deployment
 from tests.conftest import require
+from tests.support.environment import environment
 from tests.support.server import PROJECT, serve
 
-from .rows import seen
+from .rows import PAGE, seen
 
 CALLED = seen("A WSGI or ASGI server called this aiohttp application")
 SCHEME = seen("The page was loaded by https")
@@ -81,6 +84,7 @@ def form(request):
 @pytest.fixture
 async def site(aiohttp_client, settings):
     """A function that sends a POST or a handshake as a browser does behind a proxy."""
+    settings.DEBUG = True
     settings.ROOT_URLCONF = (path("live/", socket_view), path("form/", form))
     client = await aiohttp_client(get_aio_application(forwarded_allow_ips="10.0.0.9"))
 
@@ -109,6 +113,19 @@ async def test_a_proxy_that_does_not_tell_the_scheme_is_named(site, caplog, targ
     await site(target, "https://testserver")
     assert f"{SCHEME}, and its request came by http: if there is a TLS proxy" in caplog.text
     assert "at 127.0.0.1, have it send X-Forwarded-Proto: https" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["/live/", "/form/"])
+async def test_without_debug_the_log_of_the_server_names_the_proxy_once(
+    site, settings, monkeypatch, caplog, target
+):
+    """Where Django's own warning is shown nowhere."""
+    settings.DEBUG = False
+    monkeypatch.setattr(deployment.Warned, "of_proxy", False)
+    for _ in range(2):
+        await site(target, "https://testserver", **{"X-Forwarded-Proto": "https"})
+    (warning,) = [record for record in caplog.records if record.name == "aiodjango"]
+    assert "FORWARDED_ALLOW_IPS" in warning.getMessage()
 
 
 @pytest.mark.parametrize("origin", [None, "https://testserver"])
@@ -244,3 +261,26 @@ async def test_what_is_served_is_no_reason_to_warn(aiohttp_client, static, caplo
     client = await aiohttp_client(get_aio_application(include_static=True))
     assert (await client.get("/static/page.css")).status == 200
     assert await warnings_of(client, caplog, "/static/other.css") == []
+
+
+# ---- Errors of production ----
+
+# Configures logging as the page says, or as Django does by itself.
+LOGGING = r"""
+import logging, re, sys, textwrap
+import django
+from django.conf import settings
+
+page = open(sys.argv[1]).read()
+code = re.search("   LOGGING = ([{].*?\n   [}])\n", page, re.DOTALL)[1]
+settings.configure(LOGGING=eval(code) if sys.argv[2:] else {})
+django.setup()
+logging.getLogger("django.request").error("What has failed")
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["as the page says"]])
+def test_errors_are_printed_as_the_page_says(options):
+    command = [sys.executable, "-c", LOGGING, PAGE, *options]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert ("What has failed" in done.stderr) == bool(options)
