@@ -3,7 +3,7 @@
 Django makes a cache back end for each thread, and in coroutines for each request: each request that
 uses Redis would open a connection and leave it to the garbage collector. Here `caches` returns one
 object for the process instead. A back end that threads can share is used as it is. Any other has
-its attributes, and so its connections, for each thread separately.
+attributes, and so connections, for each thread separately.
 """
 
 import asyncio
@@ -31,14 +31,13 @@ _DJANGO = "django.core.cache.backends"
 _REDIS = f"{_DJANGO}.redis.RedisCache"
 _MEMCACHED = f"{_DJANGO}.memcached.PyMemcacheCache"
 _DJANGO_REDIS = "django_redis.cache.RedisCache"
-# How the client of a cache is made at once: two threads that need it at the same time would make
-# two.
+# How the client of a cache is made in advance: two threads that need it at once would make two.
 _PREPARATIONS = {
     _REDIS: prepare_redis,
     _DJANGO_REDIS: prepare_django_redis,
     _MEMCACHED: prepare_memcached,
 }
-# Back ends that threads can share: exactly these, because a class derived from one may add to it.
+# Back ends that threads can share: no derived classes, which may add something.
 _SHARED = frozenset(
     (
         *_PREPARATIONS,  # that of memcached with a pool
@@ -48,15 +47,15 @@ _SHARED = frozenset(
         f"{_DJANGO}.dummy.DummyCache",
     )
 )
-# Not with these options: a limit for the pool of one thread, as Django has it, might be too low
-# for all threads together; and the other classes may be anything.
+# Not with these options: a limit that suits the pool of one thread, as in Django, may be too low
+# for all threads together; and classes of others may do anything.
 _UNSHARED = frozenset(("max_connections", "max_pool_size", "pool_class", "CLIENT_CLASS"))
 
 
 class _Known(NamedTuple):
     """A cache of the process.
 
-    is_kept: whether its connections outlive requests, though Django would close them.
+    is_kept: whether its connections stay open after requests, where Django would close them.
     """
 
     config: dict[str, Any]
@@ -80,7 +79,7 @@ _thread = _Thread()
 
 
 def share_caches() -> None:
-    """Let `caches` return such objects from now on."""
+    """Let `caches` return one object for the process from now on."""
     make = caches.create_connection
 
     def create_connection(alias: str) -> BaseCache:
@@ -96,7 +95,7 @@ def share_caches() -> None:
 def forget_caches() -> None:
     """Remove the caches of the current context, so that the tasks of an event loop do not use them.
 
-    They were made by code that runs at import, and are for one thread.
+    Code that runs at import has made them, for its own thread.
     """
     for cache in caches.all(initialized_only=True):
         cache.close()
@@ -117,7 +116,7 @@ def close_thread_caches() -> None:
 
 
 def close_shared_caches() -> None:
-    """Close what the threads of the process share; the next use makes new ones."""
+    """Close the caches of the process; the next use makes new ones."""
     with _lock:
         while _known:
             _known.popitem()[1].cache.close()
@@ -135,7 +134,7 @@ def leave_shared_caches() -> list[object]:
 def _is_plain_thread() -> bool:
     """Whether the current thread has nothing to do with an event loop.
 
-    Django gives it caches of its own. The main thread is none.
+    Django gives it caches of its own. The main thread never counts as one.
     """
     if threading.current_thread() is threading.main_thread():
         return False
@@ -154,7 +153,7 @@ def _shared_cache(alias: str) -> BaseCache | None:
             try:
                 backend = import_string(config["BACKEND"])
             except (ImportError, KeyError):
-                return None  # Django says what is wrong
+                return None  # Django raises the error
             if not isinstance(backend, type):
                 return None
             if known is not None:  # the setting was overridden
@@ -183,7 +182,7 @@ def _make(backend: Any, config: dict[str, Any]) -> _Known:
     options = params.get("OPTIONS") or {}
     is_shared = _is_shared(name, location, options)
     if name == _MEMCACHED:
-        # A thread that has its own client gets a pool of one connection: see prepare_memcached().
+        # The client of one thread gets a pool of one connection: see prepare_memcached().
         params["OPTIONS"] = {**options, "use_pooling": True}
     if is_shared:
         cache = backend(location, params)
@@ -200,7 +199,7 @@ def _is_shared(name: str, location: Any, options: dict[str, Any]) -> bool:
     if name == _MEMCACHED:
         return bool(options.get("use_pooling"))
     if name == _REDIS:
-        # One server: a pool for each of several is made when it is needed.
+        # A single server: with several, each pool is made when it is needed.
         return isinstance(location, str) and not any(
             part in location for part in (",", ";", "max_connections")
         )

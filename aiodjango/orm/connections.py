@@ -1,11 +1,11 @@
 """The database connections of a thread that several pieces of work share.
 
 Django checks a thread's connections when a request begins and when it ends there: it closes those
-past CONN_MAX_AGE and those that broke, and makes CONN_HEALTH_CHECKS due. All of that is possible
-only between pieces of work; while one is using a connection, it is closed only if it is broken.
+past CONN_MAX_AGE and those that broke, and makes CONN_HEALTH_CHECKS due. Here that is possible only
+between pieces of work; while one is using a connection, it is closed only if it is broken.
 
 A connection whose session was changed is never used by other work: `renew()` replaces it. Iterators
-that read from it go on, and it is closed after the last of them.
+that read from it continue, and it is closed after the last of them.
 """
 
 import logging
@@ -40,15 +40,15 @@ class Connections:
         self._is_read = is_read
         self._sessions: list[Session] = []
         self._thread = threading.get_ident()
-        # Of cursors that were left open: how each is closed.
-        self._left: deque[Callable[[], None]] = deque()
-        # Replaced, by what the cursors that read from them lead to.
+        # The close() of cursors that were closed in other threads.
+        self._unclosed: deque[Callable[[], None]] = deque()
+        # Replaced connections, as their cursors know them, and the sessions to be closed.
         self._retired: dict[BaseDatabaseWrapper, Session] = {}
         for alias in connections:
             try:
                 self._observe(alias)
             except Exception:
-                # The code that uses it gets the error.
+                # Code that uses it gets the error.
                 logger.warning("Could not load the database %r", alias, exc_info=True)
 
     def _observe(self, alias: str) -> None:
@@ -66,12 +66,12 @@ class Connections:
         connection.chunked_cursor = chunked_cursor  # type: ignore[method-assign]
 
     def _close_cursor(self, close: Callable[[], None]) -> None:
-        """Close a cursor, as iterators do that end or are left, in any thread."""
+        """Close a cursor, in any thread: the garbage collector closes iterators, too."""
         if threading.get_ident() == self._thread:
             close()
         else:
-            # On an event loop it would wait for the query that others make on the connection.
-            self._left.append(close)
+            # An event loop would wait for another's query on this connection.
+            self._unclosed.append(close)
 
     def are_changed(self) -> bool:
         """Whether a session is not as it was after connecting."""
@@ -107,7 +107,7 @@ class Connections:
         )
 
     def close_broken(self) -> None:
-        """Close connections that are of no use to any work."""
+        """Close connections that cannot be used any more."""
         for session in self._open():
             connection = session.connection
             if session.was_changed or session.in_transaction():
@@ -145,16 +145,15 @@ class Connections:
         for session in self._sessions:
             session.was_changed = False
         for session in used:
-            # First of all, so that no error below makes others use it. A new one also has none of
-            # the attributes that were set on it, and may be opened where Django would refuse to
-            # open this one, because for that the atomic block is not over.
+            # First, so that no error below lets others use it. A new one also has none of the
+            # attributes that were set on it, and can be opened: Django would refuse to open this
+            # one again before the atomic block is over.
             self._sessions.remove(session)
             del connections[session.connection.alias]
             self._observe(session.connection.alias)
-            self._retired[session.connection] = session
         for session in used:
-            if self._is_read(session.connection):
-                self._retired[session.connection] = session.rolled_back()
+            is_read = self._is_read(session.connection)
+            self._retired[session.connection] = session.rolled_back() if is_read else session
         blocks = [session for session in used if session.connection.in_atomic_block]
         for session in blocks:
             session.connection.inc_thread_sharing()
@@ -162,7 +161,7 @@ class Connections:
         return blocks
 
     def call_with(self, blocks: Iterable[Session], function: Callable[[], Any]) -> Any:
-        """Call a function that still sees the closed connections whose atomic blocks it is in."""
+        """Call a function that is in atomic blocks of closed connections, and has to see those."""
         closed = [session.connection for session in blocks]
         own = [connections[connection.alias] for connection in closed]
         _install(closed)
@@ -176,9 +175,9 @@ class Connections:
 
     def close_unread(self) -> None:
         """Close the cursors, and the replaced connections, that are not read any more."""
-        while self._left:
+        while self._unclosed:
             with suppress(Exception):  # its connection may be broken
-                self._left.popleft()()
+                self._unclosed.popleft()()
         if self._retired:
             for connection in [c for c in self._retired if not self._is_read(c)]:
                 self._retired.pop(connection).discard()
@@ -199,21 +198,21 @@ def _install(used: Iterable[BaseDatabaseWrapper]) -> None:
 
 
 def _has_news(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the server has sent what was not asked for: as a rule, that it closes the connection.
+    """Whether the server has sent something unasked: as a rule, that it closes the connection.
 
-    So a connection that was cut while it was not used is found at no cost, before a query fails.
+    So a connection that was cut while idle is found at no cost, before a query fails.
     """
     try:
         descriptor = connection.connection.fileno()
     except AttributeError:
         return False  # there is no socket (SQLite), or no access to it
     except connection.Database.Error:  # type: ignore[attr-defined]
-        return True  # it has been closed
+        return True  # it was closed
     return has_unread(descriptor)
 
 
 def has_unread(descriptor: Any) -> bool:
-    """Whether a socket can be read, be it that only its end is left."""
+    """Whether a socket has something to read, or was closed by the other side."""
     if not hasattr(select, "poll"):
         return False  # pragma: no cover - Windows
     poll = select.poll()

@@ -1,8 +1,8 @@
 """Django's ORM on the event loop: which code uses the ORM threads.
 
-Django's async ORM hands its calls to asgiref's `sync_to_async()`, which by itself makes all calls
-of a process in a single thread, over a single connection that is never checked. Here they go to the
-ORM threads instead, as do those of `run_in_django()`.
+Django's async ORM makes its calls by asgiref's `sync_to_async()`: by default all calls of a process
+in a single thread, over a single connection that is never checked. Here they go to the ORM threads
+instead, as do those of `run_in_django()`.
 """
 
 import asyncio
@@ -39,13 +39,13 @@ _stand_ins: list[Executor] = []  # the last one makes the calls instead of the p
 
 
 class _OrmExecutor(Executor):
-    """What asgiref takes for the thread of a context; it finds the thread by the work."""
+    """The executor of all contexts for asgiref; it chooses the thread by the work."""
 
     def submit(  # type: ignore[override]
         self, fn: Callable[..., R], /, *args: Any, **kwargs: Any
     ) -> asyncio.Future[R]:
-        # The event loop accepts its own kind of future too. One of concurrent.futures would wake
-        # the loop for each call.
+        # The event loop accepts a future of asyncio too. One of concurrent.futures would wake the
+        # loop for each call.
         return _submit(_work.get(), partial(fn, *args, **kwargs))
 
 
@@ -90,7 +90,10 @@ async def django_context() -> AsyncIterator[None]:
     awaited inside uses the ORM threads, and so do tasks that are started inside, even after its
     end. Each block is a piece of work of its own, which keeps to one thread until it pauses.
     """
-    work = Work(None, f"django_context() in {_task_name()}")
+    task = asyncio.current_task()
+    coroutine = task.get_coro() if task else None
+    name = getattr(coroutine, "__qualname__", "a task")
+    work = Work(None, f"django_context() in {name}")
     work_token = _work.set(work)
     token = thread_sensitive_context.set(_orm_context)
     try:
@@ -101,14 +104,14 @@ async def django_context() -> AsyncIterator[None]:
             thread_sensitive_context.reset(token)
             _work.reset(work_token)
         except ValueError:
-            pass  # left in another context, as in fixtures: the one that was entered is gone
+            pass  # left in another context than it was entered in, as in fixtures
 
 
 def begin_work(request: web.BaseRequest, view: Callable[..., Any]) -> Work:
     """Give the handler of a request the ORM threads, from within its task.
 
-    The caller ends the work by `Work.end()`. Nearly all of its cost arises when the database is
-    used. Tasks that the handler starts inherit it, and may use it after that end.
+    The caller ends the work by `Work.end()`. It costs next to nothing until the database is used.
+    Tasks that the handler starts inherit it, and may use it after that end.
     """
     work = Work(request, view)
     _work.set(work)
@@ -116,20 +119,13 @@ def begin_work(request: web.BaseRequest, view: Callable[..., Any]) -> Work:
     return work
 
 
-def _task_name() -> str:
-    """The name of the current task's coroutine function."""
-    task = asyncio.current_task()
-    coroutine = task.get_coro() if task else None
-    return getattr(coroutine, "__qualname__", "a task")
-
-
 @contextlib.contextmanager
 def orm_calls_through(executor: Executor) -> Iterator[None]:
     """Let `executor` make all ORM calls of the process, instead of the ORM threads.
 
-    For tests: a test's transaction is seen only through its own connection, so everything has to
-    use that one. The executor has to make the calls one at a time; it checks its connections
-    itself. Calls that are being made when the block is entered or left are not affected. Of several
+    For tests: a test's transaction is visible on its own connection only, so all calls have to use
+    that one. The executor has to make the calls one at a time, and to check its connections itself.
+    Calls that are being made when the block is entered or left are not affected. Of several
     blocks, which may end in any order, the one that was entered last counts.
     """
     _stand_ins.append(executor)

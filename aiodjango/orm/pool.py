@@ -27,7 +27,7 @@ class OrmPool:
     """The ORM threads of the process, started as they are needed.
 
     count: returns how many there are at most; called at the first call.
-    owner_timeout: returns how long exclusive work whose end nothing tells may make no call, in
+    owner_timeout: returns how long exclusive work whose end is not known may make no call, in
         seconds.
 
     All event loops of the process use them; as a rule there is one.
@@ -36,14 +36,14 @@ class OrmPool:
     def __init__(self, count: Callable[[], int], owner_timeout: Callable[[], float]) -> None:
         self._count = count
         self._owner_timeout = owner_timeout
-        # Acquired for moments only. Reentrant, because the garbage collector may close a coroutine
-        # at any moment, and that ends its work.
+        # Held for moments only. Reentrant, because the garbage collector may close a coroutine, and
+        # so end its work, at any moment.
         self.lock = threading.RLock()
         self._threads: list[OrmThread] = []
-        # The one that gets no new work until it is idle; never two at a time.
+        # The thread that gets no new work until it is idle; never two at a time.
         self.draining: OrmThread | None = None
-        # Work whose call no thread can make now: all have an owner, or the one in which it has a
-        # cursor open has another owner.
+        # Work whose call no thread can make now: all threads have owners, or the one in which it
+        # has a cursor open has another owner.
         self._waiting: deque[Work] = deque()
         self._loop_calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopCalls] = (
             weakref.WeakKeyDictionary()
@@ -63,13 +63,13 @@ class OrmPool:
         self._is_registered = True
 
     def _begin_anew(self) -> None:
-        """Forget, after a fork, the threads that stayed in the parent."""
+        """Forget the threads after a fork: they exist in the parent only."""
         for work in [*self._waiting, *(w for thread in self._threads for w in list(thread.works))]:
             work.calls.clear()
             work.set_free()
         self._waiting.clear()
         self._threads, self.draining = [], None
-        # In the parent, a thread that is not here may have acquired it.
+        # A thread of the parent may hold the old one.
         self.lock = threading.RLock()
 
     # --- On an event loop ------------------------------------------------------------------
@@ -77,8 +77,8 @@ class OrmPool:
     def submit(self, work: Work, function: Callable[[], Any]) -> asyncio.Future[Any]:
         """Call a function in a thread, as the next call of a piece of work.
 
-        Raises RuntimeError if there is no thread, and none can be started, and on an event loop
-        that runs in the thread itself.
+        Raises RuntimeError if no thread is running or can be started, and on an event loop that
+        runs in the thread of the work.
         """
         loop = asyncio.get_running_loop()
         loop_calls = self._loop_calls.get(loop)
@@ -104,10 +104,10 @@ class OrmPool:
         thread = work.thread
         if thread is not None and thread.is_kept_by(work):
             return thread
-        work.set_free()  # before the choice, in which its thread counts the work it has
+        work.set_free()  # before the choice: load() counts the work of each thread
         if not self._threads:
             self._prepare()
-        # Of equals the first, so that no more are started than are needed.
+        # min() returns the first of equals, so that no more threads are started than needed.
         thread = self._started(min(self._threads, key=OrmThread.load))
         return thread if thread.owner is None else None
 
@@ -116,7 +116,7 @@ class OrmPool:
             self._waiting.append(work)
         else:
             thread.admit(work)
-            # Under the lock: the queue has the order in which work was admitted.
+            # Under the lock, so that the queue has the order in which work was admitted.
             thread.queue.put(work)
 
     def _started(self, thread: OrmThread) -> OrmThread:
@@ -135,17 +135,17 @@ class OrmPool:
     # --- In a thread -----------------------------------------------------------------------
 
     def pass_on(self, work: Work, thread: OrmThread) -> None:
-        """Give work to another thread than its own, which has another owner now."""
+        """Move work from its thread, which now has another owner, to another one."""
         with self.lock:
             thread.active -= 1
             if not work.is_reading():
                 work.set_free()
-            # While the threads are ending, this one may be the last.
+            # While the threads end, there may be no other.
             may_move = work.thread is None and not thread.is_gone
             self._hand_over(work, self._thread_for(work) if may_move else None)
 
     def next_waiting(self, thread: OrmThread) -> Work | None:
-        """Take work that waits for a thread without an owner, or for this one."""
+        """Return work that waits for a thread without an owner; None if there is none."""
         if not self._waiting:
             return None
         with self.lock:
@@ -161,7 +161,7 @@ class OrmPool:
     def close(self, timeout: float) -> bool:
         """End the threads and close their connections; the next call starts new ones.
 
-        timeout: for what is still being called, in seconds.
+        timeout: for the calls being made, in seconds.
 
         Returns whether all have ended.
         """

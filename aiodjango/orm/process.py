@@ -1,8 +1,8 @@
-"""What is prepared once in a process: caches that threads share, and what a fork leaves alone.
+"""What is prepared once in a process: caches that threads share, and connections after a fork.
 
-Two processes that use one connection, as after `gunicorn --preload`, read each other's answers. So
-the child leaves the connections that it finds to its parent, and opens its own. It must not close
-them: a driver would end the session of the parent.
+Two processes that use the same connection, as after `gunicorn --preload`, read each other's
+responses. So the child leaves the connections of its parent alone, and opens its own. It must not
+close them: the driver would end the session of the parent.
 """
 
 import functools
@@ -19,13 +19,13 @@ from .caches import leave_shared_caches, share_caches
 from .private import pools_of_django
 from .sessions import is_in_memory
 
-# Connections that cannot be made harmless, because some drivers close those that are collected.
+# Connections that must not be collected, because their driver would close them.
 _kept: list[Any] = []
 
 
 @functools.cache
 def prepare_process() -> None:
-    """Let threads share caches, and processes forked from this one not use its connections."""
+    """Let threads share caches, and forked processes not use the connections of this one."""
     share_caches()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_leave_connections)
@@ -34,9 +34,9 @@ def prepare_process() -> None:
 def _leave_connections() -> None:
     if not settings.configured:
         return
-    # Of the threads only the one that forked is in the child, and so only its connections.
+    # The child has only the thread that forked, and only its connections.
     for connection in connections.all(initialized_only=True):
-        if not is_in_memory(connection):  # of that the child has a copy
+        if not is_in_memory(connection):  # the child has a copy of that
             _leave(connection)
             del connections[connection.alias]
     for pools in pools_of_django():
@@ -57,7 +57,7 @@ def _leave(connection: BaseDatabaseWrapper) -> None:
     if is_pooled or not hasattr(driver, "fileno"):
         _kept.append(driver)
         return
-    # What it sends at its end is lost.
+    # So what it sends at its end is lost.
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.dup2(null, driver.fileno())

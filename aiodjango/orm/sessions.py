@@ -1,14 +1,14 @@
 """The sessions of database connections, and what changes them.
 
 A session is what a connection keeps from one statement to the next: variables, search_path, the
-role, temporary tables, locks, prepared statements. Three things tell that one was changed:
+role, temporary tables, locks, prepared statements. A change is recognised in three ways:
 
-- Statements, which Django's `execute_wrappers` see. `may_change_session()` recognises those that
-  are known to leave the session as it is; all others count as changes.
-- What bypasses those wrappers: `callproc()`, methods of the driver such as psycopg's `copy()`. The
-  classes of the cursors see it. What bypasses Django's cursors too, by `connection.connection`,
-  is seen with psycopg 3 only, which has a cursor factory.
-- Attributes of connections of back ends that are derived from Django's, such as a tenant.
+- Statements pass Django's `execute_wrappers`. `may_change_session()` knows those that leave the
+  session as it is; all others count as changes.
+- `callproc()`, and methods of the driver such as psycopg's `copy()`, bypass these wrappers. Classes
+  of cursors notice them. What bypasses Django's cursors too, by `connection.connection`, is noticed
+  with psycopg 3 only, which has a cursor factory.
+- Connections of back ends that are derived from Django's may get attributes, such as a tenant.
 """
 
 import logging
@@ -22,18 +22,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("aiodjango.database")
 
-# Of a driver's cursor: what executes nothing.
+# Attributes of a driver's cursor that execute nothing.
 _PASSIVE = {"arraysize", "close", "closed", "description", "fetchall", "fetchmany", "fetchone"}
 _PASSIVE |= {"itersize", "lastrowid", "mogrify", "name", "nextset", "rowcount", "rownumber"}
 _PASSIVE |= {"scroll", "setinputsizes", "setoutputsize", "statusmessage"}
 _IDLE, _UNKNOWN = 0, 4  # a transaction's status, as libpq and both versions of psycopg number it
-# The attribute by which a connection of Django's, and so its cursors, lead to the session.
+# The attribute of Django's connections that holds the session.
 _SESSION = "_aiodjango_session"
 _MISSING = object()
 
 
 class Session:
-    """The session of a new connection, which it observes from now on."""
+    """The session of a connection, observed from now on."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -47,11 +47,11 @@ class Session:
         connection.execute_wrappers.append(self._examine)
         for name in ("make_cursor", "make_debug_cursor"):
             setattr(connection, name, _observed_maker(getattr(connection, name)))
-        # The back end of Django's that this one is, or is derived from.
+        # Django's back end that this one is, or is derived from.
         self._base: Any = next(
             base for base in type(connection).__mro__ if base.__module__.startswith("django.")
         )
-        # BaseDatabaseWrapper is abstract: of a back end derived from it nothing can be told.
+        # BaseDatabaseWrapper is abstract: it does not show which attributes are a back end's own.
         self._is_derived = self._base not in (type(connection), BaseDatabaseWrapper)
         if self._is_derived:
             plain = self._base(connection.settings_dict, connection.alias)
@@ -61,7 +61,7 @@ class Session:
     def connect(self) -> None:
         """Connect, which begins a new session.
 
-        What Django and the receivers of connection_created do to it belongs to every session.
+        What Django and the receivers of connection_created do to it is no change.
         """
         before = self._attributes() if self._is_derived else {}
         self._connect()
@@ -76,7 +76,7 @@ class Session:
         self.was_changed = False
 
     def close(self) -> None:
-        """Close the connection. A pool does not hand out a changed session again."""
+        """Close the connection. A changed session does not go back to a pool."""
         raw = self.connection.connection
         if self.was_changed and raw is not None and getattr(self.connection, "pool", None):
             raw.close()
@@ -92,9 +92,9 @@ class Session:
             logger.warning("Could not close a connection to %r", name, exc_info=True)
 
     def rolled_back(self) -> "Session":
-        """Roll back, and return the session that has the driver's connection from now on.
+        """Roll back, and return the session that closes the driver's connection later.
 
-        It is another one in an atomic block, which then finds its connection closed.
+        In an atomic block it is a new session, and Django's connection is closed for the block.
         """
         old = self.connection
         with suppress(Exception):  # it may be broken
@@ -134,7 +134,7 @@ class Session:
         try:
             return bool(getattr(raw, "in_transaction", False))  # SQLite
         except Exception:
-            return False  # it was closed without Django
+            return False  # it was closed, but not by Django
 
     def _examine(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
         if may_change_session(sql, self.connection.vendor):
@@ -146,7 +146,7 @@ class Session:
         return {
             name: value
             for name, value in vars(self.connection).items()
-            # What a class has too is an overridden method, or a cached property.
+            # Names that the class has too are overridden methods and cached properties.
             if name not in self._of_django and not hasattr(self._base, name) and name != _SESSION
         }
 
@@ -156,7 +156,7 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
 
 
 def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a connection has the only copy of its database, so that Django does not close it."""
+    """Whether a connection holds the only copy of its database, so that Django never closes it."""
     is_in_memory_db = getattr(connection, "is_in_memory_db", None)
     return is_in_memory_db is not None and bool(is_in_memory_db())
 
@@ -176,7 +176,7 @@ def _observed_maker(make: Any) -> Any:
 
 @cache
 def _observed(base: Any) -> Any:
-    """A class of Django's cursors that notes what those let through to the driver."""
+    """A class of Django's cursors that notes the use of the driver's methods."""
     get_attribute = base.__getattr__
 
     class ObservedCursor(base):  # type: ignore[misc]
@@ -194,7 +194,7 @@ def _observed(base: Any) -> Any:
 
 @cache
 def _observed_raw(base: Any) -> Any:
-    """A class of psycopg's cursors that notes what is executed without Django."""
+    """A class of psycopg's cursors that notes statements executed without Django."""
 
     class ObservedRawCursor(base):  # type: ignore[misc]
         is_observed = True
@@ -217,7 +217,7 @@ def _observed_raw(base: Any) -> Any:
 
         def _examine(self, query: Any) -> None:
             if may_change_session(query, "postgresql"):
-                # A pool's connections go from thread to thread, so their cursors can't lead to one.
+                # A connection of a pool changes threads, so the class cannot know the session.
                 for connection in connections.all(initialized_only=True):
                     session = getattr(connection, _SESSION, None)
                     if session is not None and connection.connection is self.connection:
@@ -242,8 +242,8 @@ _BEGINNINGS = {
     "sqlite": f"{_PLAIN}|{_TRANSACTION}",
 }
 
-# Words by which a statement may change a session, also within names. In quotes, or in the name of
-# a column, count in vain.
+# Words by which a statement may change a session, also within names. They count in quotes and in
+# names of columns too, where they change nothing.
 _WORDS = (
     "set_config",
     "pg_settings",  # a view: its UPDATE is a SET
@@ -273,9 +273,9 @@ _WORDS = (
 _LOCAL_SETTING = re.compile(
     r"""(?<![\w.$"])set_config\((?:\s*(?:'[^'\\]*'|%s)\s*,){2}\s*true\s*\)"""
 )
-# Looked for where one of its characters is found.
+# Searched only where one of its characters is found.
 _SIGNS = re.compile(r"""(?<!@)@[\w"'`]|;\s*\S""")  # a user variable; a second statement
-# As in SELECT … INTO, which makes a table, or sets a variable.
+# SELECT … INTO makes a table, or sets a variable.
 _INTO = re.compile(r"\binto\b")
 _INSERT = re.compile(r"\s*insert\b")
 

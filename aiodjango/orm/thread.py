@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiodjango.database")
 
 # Times in seconds.
-# Caches of a thread that has been idle for so long are closed.
+# After so long without a call, a thread closes its caches.
 CACHE_PAUSE = 5.0
-# A thread that was not idle for so long, and has connections past their age, gets no new work …
+# A thread that has been busy for so long, and has connections past their age, gets no new work …
 BUSY_LIMIT = 1.0
-# … and if it is not idle after so long either, they are closed between two calls.
+# … and if it is not idle after this time either, they are closed between two calls.
 DRAIN_LIMIT = 5.0
 
 
 class OrmThread(threading.Thread):
     """A thread with its connections, its queue of work, and the work that keeps it.
 
-    owner_timeout: how long an owner whose end nothing tells may make no call, in seconds.
+    owner_timeout: how long an owner whose end is not known may make no call, in seconds.
     """
 
     def __init__(self, pool: "OrmPool", name: str, owner_timeout: float) -> None:
@@ -49,7 +49,7 @@ class OrmThread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._pool = pool
         self._owner_timeout = owner_timeout
-        # Of work with a call, of an owner that has ended, at last None.
+        # Work with a call, or an owner that has ended; None last.
         self.queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         # Guarded by the lock of the pool:
         self.works: set[Work] = set()
@@ -61,14 +61,14 @@ class OrmThread(threading.Thread):
         self._owner_leaves_at_end = False
         self._current: Work | None = None
         self._is_tidy = True
-        self._next_look = 0.0
+        self._next_maintenance = 0.0
         self._last_call = 0.0
         self._busy_since = 0.0
 
     # --- Under the lock of the pool --------------------------------------------------------
 
     def load(self) -> tuple[bool, int, int]:
-        """How much it has to do; the thread with the least gets the next piece of work."""
+        """How busy it is: the thread with the smallest value gets the next piece of work."""
         is_draining = self._pool.draining is self and bool(self.works)
         return is_draining or self.owner is not None, self.active, len(self.works)
 
@@ -91,7 +91,7 @@ class OrmThread(threading.Thread):
         self.active += 1
 
     def end(self, work: Work) -> None:
-        """Let work go that has ended, unless a part of it goes on."""
+        """Set free work that has ended, unless it still has a call, or a cursor open."""
         with self._pool.lock:
             if work.thread is not self or work.calls:
                 pass
@@ -112,7 +112,7 @@ class OrmThread(threading.Thread):
         while (work := self._next()) is not None:
             self._perform(work)
         self.connections.close_all()
-        self._look_after(close_thread_caches)
+        self._attempt(close_thread_caches)
 
     def _next(self) -> Work | None:
         """Wait for the next call, and return its work; None at the end of the thread."""
@@ -122,7 +122,7 @@ class OrmThread(threading.Thread):
             try:
                 item = self.queue.get(timeout=None if self._is_tidy else PAUSE)
             except queue.Empty:
-                self._look()
+                self._maintain()
                 continue
             if item is None:
                 if self.owner is not None:
@@ -136,7 +136,7 @@ class OrmThread(threading.Thread):
                 return item
             else:
                 self._pool.pass_on(item, self)
-                self._look_if_due()
+                self._maintain_if_due()
 
     def _perform(self, work: Work) -> None:
         call = work.calls[0]
@@ -157,14 +157,14 @@ class OrmThread(threading.Thread):
                 is_plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
                 error = raised if is_plain else exit_as_error(raised)
             if isinstance(error, DatabaseError):
-                self._look_after(self.connections.close_broken)
+                self._attempt(self.connections.close_broken)
             self._note_state(work, had_ended, error)
         self._current = None
         self._finish(work)
         call.report(result, error)
         # The traceback of the error refers to this frame: the frame must not refer to the error.
         del call, result, error
-        self._look_if_due()
+        self._maintain_if_due()
 
     def _call(self, work: Work, function: Callable[[], Any]) -> Any:
         if work.loss is None:
@@ -194,7 +194,7 @@ class OrmThread(threading.Thread):
             self._set_owner(None)
 
     def _finish(self, work: Work) -> None:
-        """Take its first call from work, and see to the next one."""
+        """Remove the call that was made, and queue the next one."""
         with self._pool.lock:
             work.calls.popleft()
             work.last_call = self._last_call = time.monotonic()
@@ -208,20 +208,17 @@ class OrmThread(threading.Thread):
         work = self._current
         if work is not None:  # pragma: no branch - None while a back end checks a connection
             still_open = (other for other in work.cursors if other() is not None)
-            try:
-                work.cursors = (*still_open, weakref.ref(cursor))
-            except TypeError:  # pragma: no cover
-                pass  # a back end's own kind of cursor, which cannot be observed
+            work.cursors = (*still_open, weakref.ref(cursor))
 
     # --- Becoming and ceasing to be exclusive, in the thread -------------------------------
 
     def _set_owner(self, work: Work | None) -> None:
-        # Under the lock: work that waits, because there is an owner, is seen when it goes.
+        # Under the lock, so that no work starts to wait for an owner that has just gone.
         with self._pool.lock:
             self.owner = work
 
     def _release_at_end(self) -> None:
-        """Release an owner that has ended after it changed the session."""
+        """Replace the session of an owner that has changed it and has ended."""
         owner = self.owner
         if (
             owner is not None
@@ -252,16 +249,16 @@ class OrmThread(threading.Thread):
             if owner.thread is self and not owner.calls:
                 owner.set_free()
 
-    # --- Now and then, in the thread -------------------------------------------------------
+    # --- Maintenance, in the thread --------------------------------------------------------
 
-    def _look_if_due(self) -> None:
-        if time.monotonic() >= self._next_look:
-            self._look()
+    def _maintain_if_due(self) -> None:
+        if time.monotonic() >= self._next_maintenance:
+            self._maintain()
 
-    def _look(self) -> None:
-        """Let work go that has paused, and look after the connections."""
+    def _maintain(self) -> None:
+        """Set free the work that has paused, and check the connections."""
         now = time.monotonic()
-        self._next_look = now + PAUSE
+        self._next_maintenance = now + PAUSE
         owner = self.owner
         with self._pool.lock:
             for work in list(self.works):
@@ -278,9 +275,18 @@ class OrmThread(threading.Thread):
                 self._replace_session(owner, reason)
         elif not self.works:
             self._close_obsolete()
-            self._is_tidy = self._close_caches(now)
+            # The caches stay open for a while.
+            self._is_tidy = not has_thread_caches() or now - self._last_call >= CACHE_PAUSE
+            if self._is_tidy:
+                self._attempt(close_thread_caches)
         elif self.connections.is_overdue():
-            self._close_overdue(now)
+            # Others may wait for a connection that is borrowed from a pool.
+            limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
+            busy = now - self._busy_since
+            if busy >= limit + DRAIN_LIMIT:
+                self._close_obsolete()
+            elif busy >= limit:
+                self._pool.draining = self._pool.draining or self
 
     def _is_read(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether work has a cursor of a connection open."""
@@ -289,40 +295,17 @@ class OrmThread(threading.Thread):
             cursors = [cursor() for work in list(self.works) for cursor in work.cursors]
         return any(getattr(cursor, "db", None) is connection for cursor in cursors)
 
-    def _close_caches(self, now: float) -> bool:
-        """Close the caches of the thread after a long pause; returns whether that is done."""
-        if has_thread_caches():
-            if now - self._last_call < CACHE_PAUSE:
-                return False
-            self._look_after(close_thread_caches)
-        return True
-
-    def _close_overdue(self, now: float) -> None:
-        """Get connections past their age closed in a thread that is not idle."""
-        # Others may wait for a connection that is borrowed from a pool.
-        limit = PAUSE if self.connections.is_pooled() else BUSY_LIMIT
-        busy = now - self._busy_since
-        if busy < limit:
-            return
-        if busy < limit + DRAIN_LIMIT:
-            self._pool.draining = self._pool.draining or self
-        else:
-            self._close_obsolete()
-
     def _close_obsolete(self) -> None:
-        self._look_after(self.connections.close_obsolete)
-        self._begin_busy_time()
-
-    def _close_broken(self) -> None:
-        if self.owner is None:
-            self._look_after(self.connections.close_broken)
-
-    def _begin_busy_time(self) -> None:
+        self._attempt(self.connections.close_obsolete)
         self._busy_since = time.monotonic()
         if self._pool.draining is self:
             self._pool.draining = None
 
-    def _look_after(self, step: Callable[[], None]) -> None:
+    def _close_broken(self) -> None:
+        if self.owner is None:
+            self._attempt(self.connections.close_broken)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception:

@@ -8,14 +8,14 @@ of both. Its calls are made one at a time, in their order. How it keeps a thread
     exclusive   It has a thread, and the connections of that thread, to itself.
 
     free -> shared       It makes a call.
-    shared -> free       It has ended. Or nothing tells its end, as with a WebSocket, and it has
-                         made no call for 0.2 seconds. Or another piece of work becomes exclusive
-                         in its thread. None of these while it has a cursor open there.
+    shared -> free       It has ended. Or its end is not known, as with a WebSocket, and it has made
+                         no call for 0.2 seconds. Or another piece of work becomes exclusive in its
+                         thread. None of these while it has a cursor open there.
     shared -> exclusive  A call has left a transaction open, or has changed the session.
     exclusive -> shared  The transaction is over, and the session is as it was.
     exclusive -> free    It has ended, its connection broke, or it has made no call for
-                         AIO_TRANSACTION_TIMEOUT: its connections are replaced. If it goes on all
-                         the same, its next call raises an error.
+                         AIO_TRANSACTION_TIMEOUT: its connections are replaced. If it continues
+                         nevertheless, its next call raises an error.
 
 In code: `work.thread` is None, or the thread that it keeps; `thread.owner` is the work that is
 exclusive there.
@@ -36,7 +36,7 @@ from .sessions import Session
 if TYPE_CHECKING:
     from .thread import OrmThread
 
-# After so long (seconds) without a call, work whose end nothing tells keeps no thread.
+# After so long (seconds) without a call, work whose end is not known keeps no thread.
 PAUSE = 0.2
 
 
@@ -69,14 +69,14 @@ class Call:
 class Work:
     """A piece of work.
 
-    request: that it answers; None where nothing tells the end of the work.
-    source: the view, or what else the log calls the work.
+    request: that it answers; None where the end of the work is not known.
+    source: the view, or another function or name for the log.
     """
 
     # Class attributes, because most pieces of work use no database: then these cost nothing.
     # All are guarded by the lock of the pool.
     thread: "OrmThread | None" = None
-    # The first one is being made, or is the next. (Its first call gives it a deque of its own.)
+    # The first one is being made, or is the next. (submit() replaces this empty one.)
     calls: deque[Call] = deque()
     check: Callable[[], None] | None = None  # of the connections, before the next call
     last_call = 0.0  # when it ended
@@ -93,7 +93,7 @@ class Work:
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         source = self._source
         if isinstance(source, str):
             return source
@@ -113,7 +113,7 @@ class Work:
             self.thread = None
 
     def is_open_ended(self) -> bool:
-        """Whether nothing tells its end, or that may be days away."""
+        """Whether its end is not known, or may be days away."""
         request = self.request
         # A response that has begun may be a WebSocket or a stream.
         return request is None or request.writer.output_size > 0
@@ -123,5 +123,5 @@ class Work:
         return any(cursor() is not None for cursor in self.cursors)
 
     def has_paused(self, now: float) -> bool:
-        """Whether it keeps no thread any more, unless it is exclusive there or has a call."""
+        """Whether it can be set free, unless it is exclusive or has a call."""
         return now - self.last_call >= PAUSE and self.is_open_ended() and not self.is_reading()
