@@ -21,7 +21,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .sessions import Session, is_in_memory
+from .sessions import Session, is_in_memory, is_pooled
 
 logger = logging.getLogger("aiodjango.database")
 
@@ -101,10 +101,7 @@ class Connections:
 
     def is_pooled(self) -> bool:
         """Whether a connection is borrowed from a pool, so that others may wait for it."""
-        return any(
-            (session.connection.settings_dict.get("OPTIONS") or {}).get("pool")
-            for session in self._open()
-        )
+        return any(is_pooled(session.connection) for session in self._open())
 
     def close_broken(self) -> None:
         """Close connections that cannot be used any more."""

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .caches import leave_shared_caches, share_caches
 from .private import pools_of_django
-from .sessions import is_in_memory
+from .sessions import is_in_memory, is_pooled
 
 # Connections that must not be collected, because their driver would close them.
 _kept: list[Any] = []
@@ -51,10 +51,9 @@ def _leave_connections() -> None:
 
 def _leave(connection: BaseDatabaseWrapper) -> None:
     driver = connection.connection
-    is_pooled = bool((connection.settings_dict.get("OPTIONS") or {}).get("pool"))
     if driver is None:
         return
-    if is_pooled or not hasattr(driver, "fileno"):
+    if is_pooled(connection) or not hasattr(driver, "fileno"):
         _kept.append(driver)
         return
     # So what it sends at its end is lost.

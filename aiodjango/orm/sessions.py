@@ -161,6 +161,11 @@ def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
     return is_in_memory_db is not None and bool(is_in_memory_db())
 
 
+def is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection is borrowed from a pool."""
+    return bool((connection.settings_dict.get("OPTIONS") or {}).get("pool"))
+
+
 # --- Cursors -----------------------------------------------------------------------------------
 
 
