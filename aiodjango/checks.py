@@ -1,9 +1,11 @@
 """System checks of a project that uses aiodjango."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
@@ -11,13 +13,14 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Advice
 from django.core.checks.registry import registry
 from django.core.checks.urls import check_url_config, check_url_namespaces_unique
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ViewDoesNotExist
+from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
 from . import conf
 from .broadcast.checks import check_broadcast
 from .conf import NUMERIC_SETTINGS, load_aio_application, load_aio_application_factory
-from .urlconf.patterns import UrlconfPattern, may_be_for_django, read_urlconf
+from .urlconf.patterns import UrlconfPattern, dotted_name, may_be_for_django, read_urlconf
 from .urlconf.shadows import find_shadows
 from .views.arguments import check_arguments
 from .views.decorators import (
@@ -81,7 +84,12 @@ def check_urlconf(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         messages += _errors(check, id="aiodjango.E004", obj=pattern.view)
     if coroutine_views:
         messages += _bypassed_middlewares()
-    return [*messages, *_shadows(patterns), *_foreign_views(coroutine_views)]
+    return [
+        *messages,
+        *_error_handlers(),
+        *_shadows(patterns),
+        *_foreign_views(coroutine_views),
+    ]
 
 
 def register_checks() -> None:
@@ -118,6 +126,21 @@ def _errors(check: Callable[[], object], **options: Any) -> Iterator[CheckMessag
         check()
     except ImproperlyConfigured as error:
         yield Error(str(error), **options)
+
+
+def _error_handlers() -> Iterator[CheckMessage]:
+    for status in 400, 403, 404, 500:
+        # What cannot be imported is reported by Django's own check.
+        with suppress(ImportError, AttributeError, ViewDoesNotExist):
+            handler = get_resolver().resolve_error_handler(status)
+            if iscoroutinefunction(handler):
+                yield Error(
+                    f"handler{status} is the coroutine function {dotted_name(handler)}, but Django "
+                    "calls it without `await`.",
+                    hint="Write it as a sync view that returns an HttpResponse: it answers for "
+                    "coroutine views too.",
+                    id="aiodjango.E008",
+                )
 
 
 def _installed_apps() -> Iterator[CheckMessage]:

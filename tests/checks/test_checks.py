@@ -43,6 +43,16 @@ def test_a_project_in_order_has_no_messages(urlconf):
     assert found([*check_settings(), *check_urlconf()]) == []
 
 
+def test_error_handlers_are_sync_views(urlconf, settings):
+    urlconf(check_urls.fine)
+    settings.ROOT_URLCONF.handler403 = "django.views.defaults.permission_denied"
+    settings.ROOT_URLCONF.handler404 = check_urls.aio_view
+    settings.ROOT_URLCONF.handler500 = "no.such.view"  # Django's own check finds it
+    (error,) = check_urlconf()
+    assert error.id == "aiodjango.E008"
+    assert "handler404 is the coroutine function tests.checks.check_urls.aio_view" in error.msg
+
+
 def test_a_project_without_a_urlconf_has_no_messages(settings):
     del settings.ROOT_URLCONF
     assert check_urlconf() == []
