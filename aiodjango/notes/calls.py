@@ -102,7 +102,7 @@ def _notes_of_types(message: str) -> Iterator[str]:
     """Explain a TypeError of Python's own by its message."""
     if re.search(r"'coroutine'|(iterable|got|type|instance,) coroutine", message):
         yield "An `await` is missing: a coroutine function was called without it."
-    elif "asynchronous context manager" in message and "'Atomic'" in message:
+    elif "asynchronous context manager" in message and re.search(r"\bAtomic\b", message):
         yield _ATOMIC
     elif re.search(r"\bSubscription\b", message):
         yield "Enter a subscription by `async with subscribe(…) as events:`."

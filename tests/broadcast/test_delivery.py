@@ -141,7 +141,7 @@ async def test_the_connection_that_sends_is_closed_when_idle(hub, monkeypatch, r
     cluster = request.getfixturevalue("postgres")
     monkeypatch.setattr("aiodjango.broadcast.postgres.IDLE", 0.01)
     before = cluster.backends()
-    await asyncio.to_thread(publish, "channel", 1, now=True)
+    await asyncio.to_thread(publish, "another", 1, now=True)
     async with subscribe("channel") as events:
         await apublish("channel", 2)
         assert await take(events, 1) == [2]

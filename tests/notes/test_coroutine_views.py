@@ -2,6 +2,7 @@
 
 import html
 import re
+import sys
 
 import pytest
 from aiohttp import web
@@ -23,8 +24,10 @@ ATTRIBUTE = seen("'Request' object has no attribute")
 FOREIGN = seen("argument must be an HttpRequest object, not 'Request'")
 TEMPLATE = seen("A template was given aiohttp's request")
 SYNC = seen("You cannot call this from an async context")
-ATOMIC = seen("'Atomic' object does not support the asynchronous context manager protocol")
+ATOMIC = seen("does not support the asynchronous context manager protocol")
 AWAITED = seen("QuerySet can't be used in 'await' expression")
+if sys.version_info >= (3, 14):
+    AWAITED = seen("'QuerySet' object can't be awaited")
 COROUTINE = seen("'coroutine' object has no attribute")
 ITEM = seen("'coroutine' object is not subscriptable")
 PREPARE = seen("Call .prepare() first")
