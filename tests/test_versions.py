@@ -74,6 +74,13 @@ def test_ci_runs_each():
     assert (PYTHONS[0], DJANGOS[0]) in pairs
 
 
+def test_what_ci_runs_is_there():
+    text = (ROOT / ".ci/run").read_text()
+    for folder, names in re.findall(r"(tests/[\w/]*)\{(.+?)\}", text):
+        for name in names.split(","):
+            assert (ROOT / folder / name).exists()
+
+
 def test_the_workflow_runs_each():
     text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     (matrix,) = re.findall(r"python: (\[.+\])", text)
