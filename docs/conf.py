@@ -16,7 +16,7 @@ exclude_patterns = ["_build", "**/.pytest_cache"]
 # Docstrings have names and code in single backticks.
 default_role = "code"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints_description_target = "documented"
 highlight_language = "python"
 
 html_theme = "furo"
