@@ -40,7 +40,7 @@ class Connections:
         self._is_read = is_read
         self._sessions: list[Session] = []
         self._thread = threading.get_ident()
-        # The close() of cursors that were closed in other threads.
+        # The close() of cursors that were closed where it would wait.
         self._unclosed: deque[Callable[[], None]] = deque()
         # Replaced connections, as their cursors know them, and the sessions to be closed.
         self._retired: dict[BaseDatabaseWrapper, Session] = {}
@@ -59,18 +59,21 @@ class Connections:
 
         def chunked_cursor() -> Any:
             cursor = make_cursor()
-            cursor.close = partial(self._close_cursor, cursor.close)
+            cursor.close = partial(self._close_cursor, connection, cursor.close)
             self._note_cursor(cursor)
             return cursor
 
         connection.chunked_cursor = chunked_cursor  # type: ignore[method-assign]
 
-    def _close_cursor(self, close: Callable[[], None]) -> None:
-        """Close a cursor, in any thread: the garbage collector closes iterators, too."""
-        if threading.get_ident() == self._thread:
+    def _close_cursor(self, connection: BaseDatabaseWrapper, close: Callable[[], None]) -> None:
+        """Close a cursor, in any thread: the garbage collector closes iterators, too.
+
+        An event loop would wait for another's query on this connection. The thread itself would
+        wait forever when the collection runs inside such a query.
+        """
+        if threading.get_ident() == self._thread and not _is_in_query(connection):
             close()
         else:
-            # An event loop would wait for another's query on this connection.
             self._unclosed.append(close)
 
     def are_changed(self) -> bool:
@@ -187,6 +190,12 @@ class Connections:
 
     def _open(self) -> Iterator[Session]:
         return (s for s in list(self._sessions) if s.connection.connection is not None)
+
+
+def _is_in_query(connection: BaseDatabaseWrapper) -> bool:
+    """Whether psycopg 3 has locked a connection; other drivers have no such lock."""
+    lock = getattr(connection.connection, "lock", None)
+    return lock is not None and lock.locked()
 
 
 def _install(used: Iterable[BaseDatabaseWrapper]) -> None:

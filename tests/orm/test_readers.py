@@ -86,6 +86,12 @@ async def test_an_iterator_that_is_dropped_waits_for_no_query_on_the_event_loop(
         assert (await waiting)[1] == [[0]]
 
 
+async def test_an_iterator_that_is_collected_inside_a_query_waits_for_its_end(connect):
+    """psycopg has locked the connection then, and closing a cursor takes that lock."""
+    client = await connect(AIO_ORM_THREADS=1)
+    assert (await client.steps("collect_inside_a_query", ("sql", CURSORS)))[1] == [[0]]
+
+
 class Mixture:
     """Clients that read, change sessions, begin transactions and leave, as a seed has it."""
 

@@ -54,6 +54,18 @@ def copy(sql):
         pass
 
 
+def collect_inside_a_query():
+    """Leave an iterator to a garbage collection that runs while the driver executes a query."""
+    iterator = Book.objects.order_by("pk").iterator(chunk_size=2)
+    next(iterator)
+    cycle = [iterator]
+    cycle.append(cycle)
+    del iterator, cycle
+    connection.connection.add_notice_handler(lambda notice: gc.collect())
+    with connection.cursor() as cursor:
+        cursor.execute("DO $$BEGIN RAISE NOTICE 'now'; END$$")
+
+
 def execute_without_django(sql):
     connection.ensure_connection()
     connection.connection.execute(sql)
@@ -207,6 +219,9 @@ class Steps:
     async def drop(self):
         """Leave the iterator to the garbage collector."""
         del self.iterator
+
+    async def collect_inside_a_query(self):
+        await run_in_django(collect_inside_a_query)
 
     async def begin(self):
         self.atomic = transaction.atomic()
