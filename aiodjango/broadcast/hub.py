@@ -46,7 +46,7 @@ class Reader(Protocol):
 class Hub:
     """All subscriptions of one event loop, by channel. Made on that loop.
 
-    `call` is for any thread, the other public methods are for the loop.
+    `call`, `send` and `is_sending` are for any thread, the other public methods for the loop.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -64,6 +64,7 @@ class Hub:
         self._progress = asyncio.Event()
         self._calls = LoopCalls()
         self._lock = threading.Lock()
+        self._sent = 0  # messages, from any thread
         self._is_closed = False  # to calls of other threads
 
     # --- In any thread ---------------------------------------------------------------------
@@ -80,15 +81,21 @@ class Hub:
             # In an empty context: tasks that are started would keep that of a request alive.
             return self._calls.wake(self.loop, contextvars.Context())
 
+    def send(self, message: Message) -> bool:
+        """Send a message to the other processes, soon; returns what `call` returns."""
+        with self._lock:
+            self._sent += 1
+        return self.call(self._outbox.post, message)
+
+    def is_sending(self) -> bool:
+        """Whether messages are still on their way to the broker."""
+        return not self._is_closed and self._outbox.done < self._sent
+
     # --- Publishing ------------------------------------------------------------------------
 
     def perform(self) -> None:
         """Make the calls of other threads now."""
         self._calls.make()
-
-    def post(self, message: Message) -> None:
-        """Send a message to the other processes."""
-        self._outbox.post(message)
 
     async def has_room(self) -> None:
         """Let other tasks run, and wait while the broker or the subscribers here are slow."""

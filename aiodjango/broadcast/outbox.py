@@ -33,6 +33,8 @@ class Outbox:
     """
 
     def __init__(self, backend: Backend) -> None:
+        # The number of messages that were sent or lost.
+        self.done = 0
         self._backend = backend
         self._queue: deque[Message] = deque()
         self._size = 0  # of the messages in the queue, in bytes
@@ -52,6 +54,7 @@ class Outbox:
         """Send a message as soon as possible."""
         if self._is_away or self._is_full:
             self._note_lost(message.channel)
+            self.done += 1
         else:
             self._queue.append(message)
             self._size += len(message.data or b"")
@@ -90,7 +93,7 @@ class Outbox:
                 self._progress.set()
                 await asyncio.sleep(RETRY * random.uniform(0.5, 1))  # spread over time
                 continue
-            self._in_flight = []
+            self._forget(self._in_flight)
             if self._is_away:
                 self._is_away = self._has_lost_more = False
                 logger.warning("Events are sent to the broker again.")
@@ -116,11 +119,17 @@ class Outbox:
                 error,
                 exc_info=None if isinstance(error, BrokerUnavailable) else error,
             )
-        for message in [*self._in_flight, *self._queue]:
+        lost = [*self._in_flight, *self._queue]
+        for message in lost:
             self._note_lost(message.channel)
-        self._in_flight = []
         self._queue.clear()
+        self._forget(lost)
         self._size = 0
+
+    def _forget(self, messages: list[Message]) -> None:
+        """Count messages as done; those about losses were never posted."""
+        self._in_flight = []
+        self.done += sum(message.data is not None for message in messages)
 
     def _note_lost(self, channel: str) -> None:
         if len(self._lost) < LOST_LIMIT:

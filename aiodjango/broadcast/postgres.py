@@ -35,7 +35,8 @@ class PostgresBackend(Backend):
     """PostgreSQL's LISTEN and NOTIFY.
 
     Events that synchronous code publishes inside a transaction on that database are part of it:
-    PostgreSQL itself delivers them at the commit.
+    PostgreSQL itself delivers them at the commit. (While earlier events of the process are still
+    being sent, they follow those after the commit, so that the order is kept.)
 
     location: the alias of the database in DATABASES, "" for "default". It must be a direct
         connection: a pooler such as PgBouncer does not deliver notifications.

@@ -37,7 +37,11 @@ class _Sender:
             if self._hub is None:
                 self._hub = self._start()
                 self._add_exit_hooks()
-            self._hub.call(self._hub.post, message)
+            self._hub.send(message)
+
+    def is_sending(self) -> bool:
+        hub = self._hub
+        return hub is not None and hub.is_sending()
 
     def _start(self) -> Hub:
         started: Future[Hub] = Future()
@@ -157,12 +161,17 @@ def send(message: Message) -> None:
     if backend.is_remote:
         # A loop without an application may end at any moment, so it does not send.
         hub = next((hub for hub in hubs if hub.applications), None)
-        if hub is None or not hub.call(hub.post, message):
+        if hub is None or not hub.send(message):
             _state.sender.post(message)
     elif not hubs:
         _warn_without_receivers()
     if not backend.is_echoing:
         deliver(message)
+
+
+def is_sending() -> bool:
+    """Whether messages of this process are still on their way to the broker. For any thread."""
+    return _state.sender.is_sending() or any(hub.is_sending() for hub in _all_hubs())
 
 
 def deliver(message: Message) -> None:

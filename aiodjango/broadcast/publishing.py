@@ -46,7 +46,9 @@ def publish(channel: str, event: Any, *, now: bool = False) -> None:
         _send(message)
         return
     aliases = _databases_in_transaction()
-    is_sent = not captures and process.shared_backend().send_in_transaction(message, aliases)
+    # On a connection of its own the event would overtake earlier ones that are still being sent.
+    can_be_sent = not captures and not process.is_sending()
+    is_sent = can_be_sent and process.shared_backend().send_in_transaction(message, aliases)
     step = process.deliver if is_sent else _send
     if aliases:
         waiting = AfterCommit(step, message, aliases)

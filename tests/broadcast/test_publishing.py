@@ -19,8 +19,7 @@ SETUP = """
 import asyncio, multiprocessing, os, sys, threading
 import django
 django.setup()
-from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from aiodjango.broadcast import apublish, publish
 
 def say(event, **options):
@@ -89,8 +88,9 @@ async def main():
 def save():
     say(3)
 
+connection.ensure_connection()  # not later than that of the thread that sends
 asyncio.run(main())
-asyncio.run(sync_to_async(save)())
+save()
 """,
         [1, 2, 3],
     ),
