@@ -25,7 +25,7 @@ async def warn_of_settings(app: web.Application) -> None:
 
 
 class Warned:
-    """What this process has warned of, as such warnings are for whoever starts it."""
+    """Whether a warning was logged in this process: once is enough."""
 
     of_proxy = False
 

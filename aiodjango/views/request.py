@@ -110,7 +110,7 @@ def _mount(request: web.Request) -> str:
 
 
 def no_view(request: HttpRequest) -> Never:
-    """Be the get_response of a middleware of which only single hooks are called."""
+    """The get_response of a middleware of which only single hooks are called: never called."""
     raise NotImplementedError
 
 

@@ -19,6 +19,7 @@ SETUP = """
 import asyncio, multiprocessing, os, sys, threading
 import django
 django.setup()
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from aiodjango.broadcast import apublish, publish
 
@@ -85,14 +86,15 @@ async def main():
     await apublish("everybody", 2)
 
 @transaction.atomic
-def save():
-    say(3)
+def save(event):
+    say(event)
 
 connection.ensure_connection()  # not later than that of the thread that sends
 asyncio.run(main())
-save()
+save(3)
+asyncio.run(sync_to_async(save)(4))
 """,
-        [1, 2, 3],
+        [1, 2, 3, 4],
     ),
     "the parent after a fork": (
         """
