@@ -59,7 +59,8 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
                 response = await call(request)
             if type(response) is not web.Response:
                 response = await as_response(response, pattern)
-            if match.started is None:
+            is_incomplete = add_headers or match.needs_examination or match.needs_middlewares
+            if is_incomplete and match.started is None:
                 await complete(request, response)
         except BaseException as raised:
             if is_cancellation(raised):
