@@ -14,9 +14,9 @@ from aiohttp import hdrs, web
 from django.db import connections
 
 from .gateway import Gateway, client_faults_filtered, handle_expect, is_last, refuse
-from .mount import static_urls_under
 from .orm import close_thread_caches, forget_caches
 from .resources import NO_METHODS, IndexEntry, PlacedResource, Resolved, arrange
+from .urlconf.mount import static_urls_under
 
 logger = logging.getLogger("aiodjango")
 

@@ -9,12 +9,11 @@ from aiohttp import web
 from django.apps import apps
 from django.core.handlers.wsgi import WSGIHandler
 
-from .blocking import watch_loop
 from .broadcast import process as broadcasts
 from .conf import NUMERIC_SETTINGS
 from .fallback import FALLBACK, CatchAll, Fallback, FallbackMiddleware
 from .files.handler import add_files
-from .notes import guard_templates, refuse_other_servers, warn_of_settings
+from .notes import guard_templates, refuse_other_servers, warn_of_settings, watch_loop
 from .orm import prepare_process
 from .routes import RouteTable, ViewResource
 from .runtime.open_connections import close_open_connections

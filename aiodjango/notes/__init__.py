@@ -1,5 +1,6 @@
-"""Notes on the errors of common mistakes: what happened, and what to write instead."""
+"""Help for developers: what a common mistake is and what to write; which line blocks the loop."""
 
+from .blocking import watch_loop
 from .deployment import proxy_hint, warn_of_settings
 from .errors import explain_errors
 from .results import advice
@@ -14,4 +15,5 @@ __all__ = [
     "proxy_hint",
     "refuse_other_servers",
     "warn_of_settings",
+    "watch_loop",
 ]

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from aiodjango.conf import LOGIN_REQUIRED, installed
 from aiodjango.fallback import FALLBACK
-from aiodjango.mount import urls_under
+from aiodjango.urlconf.mount import urls_under
 
 from .request import RequestMiddleware, django_request, is_handshake, no_view
 from .response import to_aiohttp

@@ -12,7 +12,7 @@ from django.utils import translation
 
 from aiodjango.conf import LOCALE, installed
 from aiodjango.converters import django_path
-from aiodjango.mount import UrlState, script_prefix
+from aiodjango.urlconf.mount import UrlState, script_prefix
 
 from .auth import LoginRule
 from .security import SecurityRules

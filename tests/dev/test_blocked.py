@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiodjango.blocking import can_look_at_frames
+from aiodjango.notes.blocking import can_look_at_frames
 
 from .conftest import get
 

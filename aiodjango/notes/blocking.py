@@ -28,10 +28,10 @@ from aiohttp import web
 from django.conf import settings
 from django.http import HttpRequest
 
-from .runtime.bridge import is_run_by_async_to_sync
-from .runtime.frames import module_of, package_of
-from .runtime.interpreter import has_gil
-from .urlconf.patterns import UrlconfPattern, dotted_name
+from aiodjango.runtime.bridge import is_run_by_async_to_sync
+from aiodjango.runtime.frames import module_of, package_of
+from aiodjango.runtime.interpreter import has_gil
+from aiodjango.urlconf.patterns import UrlconfPattern, dotted_name
 
 logger = logging.getLogger("aiodjango")
 
@@ -54,7 +54,7 @@ _LIBRARIES = (
     "<frozen ",
     sysconfig.get_path("stdlib") + os.sep,
     sysconfig.get_path("platstdlib") + os.sep,
-    str(PurePath(__file__).parent) + os.sep,
+    str(PurePath(__file__).parents[1]) + os.sep,
 )
 _INSTALLED = {"site-packages", "dist-packages"}
 _BETWEEN = {"aiodjango", "aiohttp", "asgiref", "django"}  # the loop and a view

@@ -24,8 +24,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views import View
 
-from aiodjango import blocking as blocked
 from aiodjango import django_view, get_aio_application, get_aio_subapp
+from aiodjango.notes import blocking as blocked
 from tests.conftest import require
 from tests.support import blocking
 from tests.support.environment import ROOT, environment
