@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from .buffer import StreamBroken
 from .connection import cut, is_received, sending_ended
 from .head import Head
-from .spool import UNCOUNTED, MemoryBudget, MemoryFile, close_off_loop, store
+from .spool import UNCOUNTED, BodyFile, MemoryBudget, MemoryFile, close_off_loop, store
 from .stream import Stream
 
 # How much of a large body is given to the connection at once, in bytes. The first part is copied,
@@ -101,10 +101,6 @@ class _Stored(Payload):
 
     async def close(self) -> None:
         close_off_loop(self._value)
-
-    def __del__(self) -> None:
-        if not self._value.closed:
-            close_off_loop(self._value)
 
 
 # ---- Bodies that are sent while they are read ----
@@ -245,7 +241,7 @@ def file_response(head: Head, descriptor: int, offset: int, size: int) -> web.St
     # A small part is read here, in the thread, which is cheaper than sendfile().
     if size <= UNCOUNTED:
         return complete_response(head, os.pread(descriptor, size, offset))
-    return _FileResponse(head, io.FileIO(os.dup(descriptor)), offset, size)
+    return _FileResponse(head, BodyFile(os.dup(descriptor)), offset, size)
 
 
 def _break_off(request: web.BaseRequest) -> NoReturn:

@@ -95,6 +95,14 @@ class MemoryFile(io.BytesIO):
         self._share.resize(0)
 
 
+class BodyFile(io.FileIO):
+    """A file with the body of a response; closed with its last reference, as not all are sent."""
+
+    def __del__(self) -> None:
+        if not self.closed:
+            close_off_loop(self)
+
+
 def store(content: bytes, budget: MemoryBudget) -> IO[bytes]:
     """Store a complete body. Called in a thread."""
     share = Share(budget)
@@ -104,7 +112,7 @@ def store(content: bytes, budget: MemoryBudget) -> IO[bytes]:
                 file.write(content)
                 file.seek(0)
                 # Another object: closing this one must not raise what a full disk raised before.
-                return io.FileIO(os.dup(file.fileno()))
+                return BodyFile(os.dup(file.fileno()))
         except OSError as error:
             logger.warning("No file for a large response, which stays in memory: %s", error)
     return MemoryFile(content, share)

@@ -44,7 +44,7 @@ class InterpreterUse:
 
     capacity: how many of the threads can compute at a time. With a GIL this is 1, otherwise the
         cores of this process less what the event loop uses.
-    computes_long: whether jobs keep the GIL for long. Always False without a GIL.
+    computes_long: whether jobs compute for long.
     is_full: whether another thread would only take time from those that compute.
 
     Not thread-safe: the owner's lock guards it. Where the system has no clocks of the processor
@@ -109,12 +109,12 @@ class InterpreterUse:
 
     def _conclude(self) -> None:
         used_by_loop = self._used_by_loop / self._elapsed
+        # Of jobs that were begun before, at least one goes on.
+        self.computes_long = self._used > LONG_COMPUTATION * max(self._jobs, 1.0)
         if not self.has_gil:
             self.capacity = max(1, round(self._cores - used_by_loop))
             self.is_full = self._used > self._elapsed * BUSY_CORES * self.capacity
             return
-        # Of jobs that were begun before, at least one goes on.
-        self.computes_long = self._used > LONG_COMPUTATION * max(self._jobs, 1.0)
         is_taken = self._used / self._elapsed + used_by_loop > BUSY_GIL
         self.is_full = is_taken and self.computes_long and not self._run_without_gil()
         if self.computes_long:

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.support.descriptors import open_descriptors
+
 # Of some aiohttp's own parser raises OverflowError, or ValueError.
 UNREADABLE_DATES = [
     "Mon, 01 Jan 99999999999999 00:00:00 GMT",
@@ -191,9 +193,9 @@ class TestLargeFiles:
     @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
     async def test_no_descriptor_is_left(self, client, static):
         (static / "large.bin").write_bytes(LARGE)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for headers in [{}, {"If-None-Match": "*"}, {"Range": "bytes=0-"}, {"Range": "bytes=-0"}]:
             for method in ["GET", "HEAD"]:
                 for name in ["a.txt", "large.bin", "none.txt"]:
                     await client.request(method, f"/static/{name}", headers=headers)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before

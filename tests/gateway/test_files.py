@@ -18,6 +18,7 @@ from aiohttp import web
 
 from tests.conftest import require
 from tests.gateway.client import Client
+from tests.support.descriptors import open_descriptors
 from tests.support.environment import environment
 from tests.support.waiting import DEADLINE
 
@@ -172,13 +173,13 @@ class TestPlainFiles:
     async def test_no_descriptor_is_left(self, serve, path, until):
         server = await serve(Application(lambda: open(path, "rb")))
         await server.get()
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for _ in range(5):
             await server.get()
         async with server.client() as client:
             await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             await client.head()
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
 
     async def test_a_middleware_may_answer_with_something_else(self, serve, path, until):
         @web.middleware
@@ -188,10 +189,10 @@ class TestPlainFiles:
 
         server = await serve(Application(lambda: open(path, "rb")), middlewares=[other])
         assert (await server.get()).body == b"something else"
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for _ in range(3):
             await server.get()
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
 
     async def test_a_middleware_may_add_headers(self, serve, path):
         @web.middleware
@@ -255,13 +256,13 @@ class TestPlainFiles:
 
         left = asyncio.Event()
         server = await serve(Application(lambda: open(path, "rb")), middlewares=[leaving])
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         client = socket.create_connection(("127.0.0.1", server.port))
         # So that closing it resets the connection.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.wait_for(left.wait(), DEADLINE)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
         assert caplog.records == []
 
     async def test_over_tls(self, serve, path, tmp_path):

@@ -256,6 +256,6 @@ class TestMiddleware:
                 client = await stack.enter_async_context(connect())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 await client.head()
-                assert await client.chunk() == b"part"
+                assert (await client.chunk()).startswith(b"part")
             assert closed.is_set()
         assert not our_threads()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from aiodjango.gateway.spool import UNCOUNTED, MemoryBudget, Share
 from tests.gateway.client import Client
+from tests.support.descriptors import open_descriptors
 from tests.support.environment import ROOT, environment
 from tests.support.waiting import DEADLINE, LONGER
 
@@ -269,12 +271,28 @@ class TestLargeResponse:
         server = await serve(self.application, body_memory_limit=1, middlewares=[other])
         await server.get()
         await until(lambda: server.connections == 0)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         await server.get("/other")
         async with standing_still(server.port, 5, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
             # A connection at each end, and a file.
-            await until(lambda: len(os.listdir("/proc/self/fd")) >= before + 5 * 3)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+            await until(lambda: open_descriptors() >= before + 5 * 3)
+        await until(lambda: open_descriptors() <= before)
+
+    async def test_its_file_is_closed_by_a_garbage_collection(self, serve, until):
+        itself = web.ResponseKey("itself", web.StreamResponse)
+
+        @web.middleware
+        async def other(request, handler):
+            response = await handler(request)
+            response[itself] = response
+            return web.Response()
+
+        server = await serve(self.application, body_memory_limit=1, middlewares=[other])
+        async with server.client() as client:
+            before = open_descriptors()
+            assert (await client.request("GET", "/")).status == 200
+            gc.collect()
+            await until(lambda: open_descriptors() <= before)
 
     async def test_its_file_is_closed_when_nobody_waits_for_it(self, serve, until):
         arrived, go_on = threading.Event(), threading.Event()
@@ -287,14 +305,14 @@ class TestLargeResponse:
         server = await serve(
             application, body_memory_limit=1, runner_options={"handler_cancellation": True}
         )
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         async with server.client() as client:
             await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             await until(arrived.is_set)
         await until(lambda: not server.runner.server.connections)
         go_on.set()
         await until(lambda: server.gateway.busy == 0)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
 
     async def test_without_room_for_a_file_it_stays_in_memory(
         self, serve, tmp_path, monkeypatch, gateway_log

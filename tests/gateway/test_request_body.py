@@ -14,6 +14,7 @@ from aiohttp import web
 from aiodjango.gateway import Gateway
 from aiodjango.gateway.body import WATCH_INTERVAL
 from tests.gateway.client import Client
+from tests.support.descriptors import open_descriptors
 from tests.support.waiting import DEADLINE, LONGER
 
 MIB = 1024 * 1024
@@ -375,13 +376,13 @@ class TestClientLeaves:
             return echo(environ, start_response)
 
         server = await serve(application, body_memory_limit=1000)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         async with server.client() as client:
             await client.send(
                 b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + sent
             )
         await until(lambda: not server.runner.server.connections)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
         assert called == []
         assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -402,12 +403,12 @@ class TestClientLeaves:
         server = await serve(
             lambda *args: called.append(args), middlewares=[slow], body_memory_limit=100
         )
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         async with server.client() as client:
             length = f"Content-Length: {len(body)}\r\n\r\n"
             await client.send(f"POST / HTTP/1.1\r\nHost: x\r\n{length}".encode() + body)
         assert await asyncio.wait_for(answered, DEADLINE) == 499
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
         assert called == []
 
 
@@ -432,7 +433,7 @@ async def test_a_cancelled_request_whose_file_is_being_written(serve, until, is_
         middlewares=[note_end],
         runner_options={"handler_cancellation": True},
     )
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     executor.submit(threading.get_ident).result()
     executor.submit(go_on.wait, 20)  # in the only thread
     try:
@@ -440,13 +441,13 @@ async def test_a_cancelled_request_whose_file_is_being_written(serve, until, is_
             await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
             await client.send(b"x" * 100_000)
             # A connection at each end, and the file.
-            await until(lambda: len(os.listdir("/proc/self/fd")) == before + 3)
+            await until(lambda: open_descriptors() == before + 3)
         await asyncio.wait_for(ended.wait(), DEADLINE)
-        assert len(os.listdir("/proc/self/fd")) > before
+        assert open_descriptors() > before
         ending = asyncio.ensure_future(loop.shutdown_default_executor()) if is_ending else None
         await asyncio.sleep(0)
     finally:
         go_on.set()
-    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    await until(lambda: open_descriptors() <= before)
     if ending is not None:
         await ending

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import os
 import random
 import threading
 
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from aiodjango.gateway import stream as streams
 from tests.gateway.client import Client
+from tests.support.descriptors import open_descriptors
 from tests.support.waiting import DEADLINE, LONGER
 
 KIB = 1024
@@ -162,7 +162,7 @@ async def test_the_file_of_a_stream_is_closed(serve, until):
     application = Streaming(64 * KIB, 200)
     server = await serve(application, body_memory_limit=1)
     await server.get("/quick")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     async with server.client() as client:
         await start_reading(client)
         assert await read_all(client) == 200 * 64 * KIB
@@ -170,7 +170,7 @@ async def test_the_file_of_a_stream_is_closed(serve, until):
         async with server.client() as client:
             await start_reading(client)
             await until(lambda: application.open == 0)
-    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    await until(lambda: open_descriptors() <= before)
 
 
 class TestStandingAside:
@@ -382,16 +382,16 @@ class TestEndings:
         async def other(request, handler):
             response = await handler(request)
             # A connection at each end, and the file.
-            await until(lambda: len(os.listdir("/proc/self/fd")) == before + 3)
+            await until(lambda: open_descriptors() == before + 3)
             await asyncio.get_running_loop().shutdown_default_executor()
             return web.Response(text=f"something else than {response.status}")
 
         application = Streaming(64 * KIB, 10_000)
         server = await serve(application, middlewares=[other], body_memory_limit=1)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         assert (await server.get()).body == b"something else than 200"
         await until(lambda: application.open == 0)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
 
     async def test_a_middleware_may_change_its_headers(self, serve):
         @web.middleware

@@ -1,7 +1,6 @@
 """Threads and queue: concurrency, order, overload, clients that leave before their turn."""
 
 import asyncio
-import os
 import sys
 import threading
 import time
@@ -9,6 +8,7 @@ import time
 import pytest
 
 from aiodjango.gateway import Gateway
+from tests.support.descriptors import open_descriptors
 from tests.support.waiting import DEADLINE, LONGER
 
 
@@ -131,9 +131,9 @@ class TestOverload:
         await until(lambda: held.inside == 1)
         requests.append(asyncio.ensure_future(server.get("/second")))
         await until(lambda: server.gateway.pending == 1)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         assert (await server.post("/", b"x" * 1000)).status == 503
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
         held.go_on.set()
         await asyncio.gather(*requests)
 
@@ -172,7 +172,7 @@ class TestAbandoned:
         server = await serve(held, threads=1, body_memory_limit=10)
         first = asyncio.ensure_future(server.get("/first"))
         await until(lambda: held.inside == 1)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         async with server.client() as client:
             await client.send(
                 b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n" + b"x" * 20
@@ -183,7 +183,7 @@ class TestAbandoned:
         held.go_on.set()
         await first
         await until(lambda: server.gateway.abandoned == 1)
-        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until(lambda: open_descriptors() <= before)
 
     async def test_a_cancelled_request_is_never_run(self, serve, held, until):
         server = await serve(held, threads=1, runner_options={"handler_cancellation": True})
