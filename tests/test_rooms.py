@@ -43,6 +43,8 @@ WITH_FACES = {"gateway", "orm", "notes"}
 WITH_CYCLES = {"orm"}
 # As a chain of imports from room to room.
 MAX_FLOORS = 8
+# In lines.
+MAX_FILE, MAX_FUNCTION = 350, 50
 # What the gateway is without.
 NOT_FOR_THE_GATEWAY = {"django", "yarl"}
 
@@ -166,6 +168,15 @@ def test_imports_go_down():
     assert max(floor(name) for name in IMPORTS if name not in ("aiodjango", "management")) <= (
         MAX_FLOORS
     )
+
+
+def test_files_and_functions_are_short():
+    for path, _ in modules():
+        text = path.read_text()
+        assert text.count("\n") <= MAX_FILE, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno < MAX_FUNCTION, (path, node.name)
 
 
 def test_the_gateway_knows_nothing_of_django():

@@ -31,8 +31,7 @@ from .site import Site
 def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
     """Return the aiohttp handler that calls a view with what its pattern gives.
 
-    Raises ImproperlyConfigured for a view that cannot be called so, and for one of Django's login
-    decorators, which would not protect it.
+    Raises ImproperlyConfigured for one that cannot be called so, or has Django's login decorators.
     """
     check_login_decorators(pattern)
     check_arguments(pattern)
@@ -77,8 +76,7 @@ def make_handler(pattern: UrlconfPattern, site: Site) -> Handler:
                 discard_rest(request)
         return response
 
-    # The name of the view, without the attributes of a web.View class.
-    functools.update_wrapper(handler, pattern.view, updated=())
+    functools.update_wrapper(handler, pattern.view, updated=())  # not a class's attributes
     return handler
 
 
