@@ -289,6 +289,7 @@ class TestLargeResponse:
 
         server = await serve(self.application, body_memory_limit=1, middlewares=[other])
         async with server.client() as client:
+            await until(lambda: server.connections == 1)
             before = open_descriptors()
             assert (await client.request("GET", "/")).status == 200
             gc.collect()
