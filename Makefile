@@ -1,5 +1,5 @@
 # make demo      the example site at http://127.0.0.1:8000/
-# make test      the whole test suite (some six minutes on two free cores)
+# make test      the whole test suite (ten to fifteen minutes on two free cores)
 # make test-quick  its quick part: no browser, no other servers (under two minutes)
 # make check     ruff, mypy
 # make docs      the documentation, into docs/_build/html
