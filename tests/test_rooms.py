@@ -25,7 +25,7 @@ IMPORTS = {
     "broadcast": "conf runtime",
     "fallback": "gateway orm resources urlconf",
     "files": "gateway resources runtime",
-    "views": ("fallback gateway urlconf orm broadcast converters resources conf runtime notes"),
+    "views": "fallback gateway urlconf orm broadcast converters resources conf runtime notes",
     "routes": "views gateway urlconf converters resources runtime",
     "checks": "views urlconf broadcast conf",
     "apps": "checks views",

@@ -96,7 +96,7 @@ class MemoryFile(io.BytesIO):
 
 
 class BodyFile(io.FileIO):
-    """A file with the body of a response; closed with its last reference, as not all are sent."""
+    """A file with the body of a response. It closes itself: some responses are never sent."""
 
     def __del__(self) -> None:
         if not self.closed:

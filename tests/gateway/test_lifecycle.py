@@ -236,13 +236,14 @@ class TestMiddleware:
         assert not our_threads()
 
     async def test_shutdown_ends_streams(self):
-        closed = threading.Event()
+        read, closed = threading.Event(), threading.Event()
 
         def endless(environ, start_response):
             start_response("200 OK", [])
             try:
                 while True:
                     yield b"part"
+                    read.wait(LONGER)
                     closed.wait(0.01)
             finally:
                 closed.set()
@@ -256,6 +257,7 @@ class TestMiddleware:
                 client = await stack.enter_async_context(connect())
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 await client.head()
-                assert (await client.chunk()).startswith(b"part")
+                assert await client.chunk() == b"part"
+                read.set()
             assert closed.is_set()
         assert not our_threads()
